@@ -1,0 +1,51 @@
+"""An actor runtime on multiple processes: one owner holds the state, workers send it messages, a supervisor watches.
+
+This package knows processes and messages; what the state means is up to the `Actor`.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from actors.actor import Actor as Actor
+    from actors.actor import Context as Context
+    from actors.aio import AsyncClient as AsyncClient
+    from actors.client import Client as Client
+    from actors.errors import ActorsError as ActorsError
+    from actors.errors import CommandError as CommandError
+    from actors.queues import MessageQueue as MessageQueue
+    from actors.restarts import Restart as Restart
+    from actors.restarts import RestartPolicy as RestartPolicy
+    from actors.supervisor import ChildSpec as ChildSpec
+    from actors.supervisor import OwnerSpec as OwnerSpec
+    from actors.supervisor import Supervisor as Supervisor
+    from actors.tables import Table as Table
+
+_HOMES = {
+    "Actor": "actor",
+    "ActorsError": "errors",
+    "AsyncClient": "aio",
+    "ChildSpec": "supervisor",
+    "Client": "client",
+    "CommandError": "errors",
+    "Context": "actor",
+    "MessageQueue": "queues",
+    "OwnerSpec": "supervisor",
+    "Restart": "restarts",
+    "RestartPolicy": "restarts",
+    "Supervisor": "supervisor",
+    "Table": "tables",
+}
+"""The public names and the modules they live in; loaded when first used, so that each process loads what it needs."""
+
+__all__ = sorted(_HOMES)  # noqa: PLE0605 - computed, so that there is one list
+
+
+def __getattr__(name: str) -> Any:
+    home = _HOMES.get(name)
+    if home is None:
+        message = f"module {__name__!r} has no attribute {name!r}"
+        raise AttributeError(message)
+    return getattr(importlib.import_module(f"{__name__}.{home}"), name)

@@ -1,0 +1,157 @@
+"""The asyncio face of a session: calls that are awaited, on asyncio's own loop or uvloop."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Callable
+
+import msgspec
+
+from actors.channel import Channel
+from actors.client import DEFAULT_TIMEOUT_S
+from actors.clock import Clock, SystemClock
+from actors.errors import CommandError, Overloaded, QueueClosed, SystemStopped
+from actors.session import FRAME_BYTES, Call, Session
+
+
+class AsyncClient:
+    """Asks the owner and awaits; to be made and used within one running event loop.
+
+    Commands begun in the same turn of the loop share one packet.
+
+    Args:
+        channel: The worker's end of its queue.
+        errors: The error classes that the owner's refusals may name, by code.
+        clock: Where deadlines are read; it must agree with the loop's clock.
+    """
+
+    def __init__(
+        self,
+        channel: Channel,
+        errors: dict[str, type[CommandError]] | None = None,
+        clock: Clock | None = None,
+    ) -> None:
+        self._channel = channel
+        self._clock = clock or SystemClock()
+        self.session = Session(self._clock, errors)
+        self._loop = asyncio.get_running_loop()
+        self._loop.add_reader(channel.fileno(), self._readable)
+        self._flush_scheduled = False
+        self._waits_for_room = False
+        self._queueing: deque[asyncio.Future[None]] = deque()
+
+    async def ask(
+        self,
+        command: bytes,
+        *,
+        timeout: float = DEFAULT_TIMEOUT_S,
+        changes: bool = True,
+        on_orphan: Callable[[msgspec.Raw], bytes | None] | None = None,
+    ) -> msgspec.Raw:
+        """Send a command and await its result; see `Client.ask`. Cancelling it gives back what it may be granted."""
+        self._channel.check_size(len(command) + FRAME_BYTES)
+        deadline = self._clock.monotonic() + timeout
+        if not self.session.has_room:
+            await self._room(timeout)
+        call = self.session.call(command, deadline, changes=changes, on_orphan=on_orphan)
+        call.waiter = future = self._loop.create_future()
+        self._schedule_flush()
+        timer = self._loop.call_later(timeout, self._expire, call)
+        try:
+            await future
+        except asyncio.CancelledError:
+            self.session.abandon(call)
+            raise
+        finally:
+            timer.cancel()
+        return call.value()
+
+    def tell(self, command: bytes, *, timeout: float = DEFAULT_TIMEOUT_S) -> None:
+        """Send a command and do not wait; it is done exactly once all the same.
+
+        It may overdraw the window: what it says (mostly that something is given back) must not be lost.
+
+        Raises:
+            SystemStopped: The session is over.
+        """
+        self._channel.check_size(len(command) + FRAME_BYTES)
+        self.session.abandon(self.session.call(command, self._clock.monotonic() + timeout))
+        self._schedule_flush()
+
+    def close(self) -> None:
+        """Leave: the owner gives back all that this session holds. What was told is sent first."""
+        self._flush()
+        self._end("this session was closed")
+
+    async def _room(self, timeout: float) -> None:
+        future = self._loop.create_future()
+        self._queueing.append(future)
+        try:
+            async with asyncio.timeout(timeout):
+                await future
+        except TimeoutError:
+            reason = f"{self.session.unanswered} commands of this process are unanswered"
+            raise Overloaded(reason) from None
+
+    def _expire(self, call: Call) -> None:
+        # After a stop of the whole process, answers may be waiting that are older than this timer.
+        self._readable()
+        if not call.done:
+            future = call.waiter
+            self.session.expire(call)
+            self._wake(future)
+
+    def _readable(self) -> None:
+        try:
+            while (message := self._channel.receive()) is not None:
+                for call in self.session.receive(message):
+                    self._wake(call.waiter)
+        except QueueClosed as error:
+            self._end(str(error))
+            return
+        while self._queueing and self.session.has_room:
+            self._wake(self._queueing.popleft())
+        if not self._flush_scheduled:
+            self._flush()
+
+    def _schedule_flush(self) -> None:
+        if not self._flush_scheduled:
+            self._flush_scheduled = True
+            self._loop.call_soon(self._flush)
+
+    def _flush(self) -> None:
+        self._flush_scheduled = False
+        if self.session.is_closed():
+            return
+        try:
+            while (message := self.session.outgoing()) is not None:
+                self._channel.post(message)
+            unsent = self._channel.unsent_bytes > 0 and not self._channel.flush()
+        except QueueClosed as error:
+            self._end(str(error))
+            return
+        if unsent is not self._waits_for_room:
+            self._waits_for_room = unsent
+            if unsent:
+                self._loop.add_writer(self._channel.fileno(), self._flush)
+            else:
+                self._loop.remove_writer(self._channel.fileno())
+
+    def _end(self, reason: str) -> None:
+        if self.session.is_closed():
+            return
+        fd = self._channel.fileno()
+        self._loop.remove_reader(fd)
+        if self._waits_for_room:
+            self._loop.remove_writer(fd)
+        self._channel.close()
+        for call in self.session.close(SystemStopped(f"the session is over: {reason}")):
+            self._wake(call.waiter)
+        while self._queueing:
+            self._wake(self._queueing.popleft())
+
+    @staticmethod
+    def _wake(future: asyncio.Future[None] | None) -> None:
+        if future is not None and not future.done():
+            future.set_result(None)

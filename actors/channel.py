@@ -1,0 +1,194 @@
+"""Whole messages of bytes over one end of an `AF_UNIX` `SOCK_SEQPACKET` socket pair. Nothing here ever blocks.
+
+A packet is one flag byte and a part of a message. The kernel keeps packets apart, so a reader never sees half of
+one; a message in several packets is put together here, and a first part throws away a message that its writer did
+not finish.
+"""
+
+from __future__ import annotations
+
+import socket
+from collections import deque
+from typing import Self
+
+from actors.errors import MessageTooLarge, QueueClosed
+
+DEFAULT_LIMIT = 16 * 1024 * 1024
+"""Longest message in bytes, unless the queue was made with another limit."""
+
+PART_BYTES = 60 * 1024
+"""Longest part of a message in one packet: three fit a default socket buffer (212,992 bytes)."""
+
+_FIRST = 1
+_LAST = 2
+_WHOLE = bytes([_FIRST | _LAST])
+
+
+class Channel:
+    """One end of a two-way channel between two processes; each end belongs to one process.
+
+    Args:
+        sock: A connected `SOCK_SEQPACKET` socket; the channel owns it from now on.
+        limit: Longest message in bytes, checked where it is sent and where it arrives.
+    """
+
+    __slots__ = ("_assembling", "_assembling_bytes", "_outbox", "_sock", "limit", "unsent_bytes")
+
+    def __init__(self, sock: socket.socket, limit: int = DEFAULT_LIMIT) -> None:
+        sock.setblocking(False)
+        self._sock = sock
+        self.limit = limit
+        self._assembling: list[bytes] | None = None
+        self._assembling_bytes = 0
+        self._outbox: deque[bytes] = deque()
+        self.unsent_bytes = 0
+
+    @classmethod
+    def pair(cls, limit: int = DEFAULT_LIMIT) -> tuple[Self, Self]:
+        """Two connected ends."""
+        left, right = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        return cls(left, limit), cls(right, limit)
+
+    @classmethod
+    def from_fd(cls, fd: int, limit: int = DEFAULT_LIMIT) -> Self:
+        """The end that a descriptor stands for; the channel owns the descriptor from now on."""
+        return cls(socket.socket(fileno=fd), limit)
+
+    def fileno(self) -> int:
+        """The descriptor, to wait on; -1 once closed."""
+        return self._sock.fileno()
+
+    # -- sending ---------------------------------------------------------------------------------------------
+
+    def post(self, message: bytes) -> None:
+        """Send a message, or keep what the socket does not take now until `flush`.
+
+        Raises:
+            MessageTooLarge: The message is over the limit; nothing was sent.
+            QueueClosed: The other end is gone.
+        """
+        size = len(message)
+        self.check_size(size)
+        if size <= PART_BYTES:
+            packet = _WHOLE + message
+            if self._outbox or not self._send(packet):
+                self._keep(packet)
+            return
+        for packet in _parts(message):
+            if self._outbox or not self._send(packet):
+                self._keep(packet)
+
+    def check_size(self, size: int) -> None:
+        """Raise `MessageTooLarge` if a message of that many bytes is over the limit."""
+        if size > self.limit:
+            raise MessageTooLarge(size, self.limit)
+
+    def flush(self) -> bool:
+        """Send what was kept; True when nothing is left.
+
+        Raises:
+            QueueClosed: The other end is gone.
+        """
+        outbox = self._outbox
+        while outbox:
+            if not self._send(outbox[0]):
+                return False
+            self.unsent_bytes -= len(outbox.popleft())
+        return True
+
+    def forget_unsent(self) -> None:
+        """Drop what was kept. A message of which a part was sent never arrives: the next one displaces it."""
+        self._outbox.clear()
+        self.unsent_bytes = 0
+
+    def _keep(self, packet: bytes) -> None:
+        self._outbox.append(packet)
+        self.unsent_bytes += len(packet)
+
+    def _send(self, packet: bytes) -> bool:
+        try:
+            self._sock.send(packet)
+        except BlockingIOError:
+            return False
+        except OSError as error:
+            msg = f"the other end of the queue is gone ({error.strerror})"
+            raise QueueClosed(msg) from error
+        return True
+
+    # -- receiving -------------------------------------------------------------------------------------------
+
+    def receive(self) -> bytes | None:
+        """The next message, or None when there is none now.
+
+        Raises:
+            QueueClosed: The other end is gone and everything it sent has been read.
+            MessageTooLarge: The parts of a message add up to more than the limit; the message is dropped.
+        """
+        while True:
+            try:
+                packet = self._sock.recv(PART_BYTES + 1)
+            except BlockingIOError:
+                return None
+            except ConnectionResetError:
+                # The peer closed with unread data of ours: reported once, before frames that can still be read.
+                continue
+            except OSError as error:
+                raise QueueClosed(str(error)) from error
+            if not packet:
+                msg = "the other end of the queue is gone"
+                raise QueueClosed(msg)
+            flags = packet[0]
+            if flags == _FIRST | _LAST:
+                self._assembling = None
+                return packet[1:]
+            message = self._assemble(flags, packet)
+            if message is not None:
+                return message
+
+    def drop_partial(self) -> None:
+        """Forget a message of which only some parts have arrived."""
+        self._assembling = None
+        self._assembling_bytes = 0
+
+    def _assemble(self, flags: int, packet: bytes) -> bytes | None:
+        if flags & _FIRST:
+            self._assembling = []
+            self._assembling_bytes = 0
+        if self._assembling is None:  # the rest of a message that was dropped
+            return None
+        self._assembling.append(packet[1:])
+        self._assembling_bytes += len(packet) - 1
+        if self._assembling_bytes > self.limit:
+            size = self._assembling_bytes
+            self.drop_partial()
+            raise MessageTooLarge(size, self.limit)
+        if not flags & _LAST:
+            return None
+        message = b"".join(self._assembling)
+        self.drop_partial()
+        return message
+
+    # -- ending ----------------------------------------------------------------------------------------------
+
+    def shutdown(self) -> None:
+        """End the conversation for every process that holds a duplicate of this end, then close."""
+        try:
+            self._sock.shutdown(socket.SHUT_RDWR)
+        except OSError:
+            pass  # already ended by the other side
+        self.close()
+
+    def close(self) -> None:
+        """Close this process's descriptor only; a duplicate elsewhere keeps the channel alive."""
+        self.forget_unsent()
+        self._sock.close()
+
+
+def _parts(message: bytes) -> list[bytes]:
+    view = memoryview(message)
+    starts = range(0, len(message), PART_BYTES)
+    last = starts[-1]
+    return [
+        bytes([(_FIRST if start == 0 else 0) | (_LAST if start == last else 0)]) + view[start : start + PART_BYTES]
+        for start in starts
+    ]

@@ -1,0 +1,79 @@
+"""The first code that runs in a process which the supervisor has started."""
+
+from __future__ import annotations
+
+import importlib
+import os
+import signal
+import socket
+import sys
+import threading
+from collections.abc import Callable
+from typing import Any
+
+from actors.channel import Channel
+from actors.control import Control, Failed, Ready, Start, ToChild, read_payload
+from actors.errors import QueueClosed, StartFailed
+
+ORPHANED = 70
+"""Exit code of a process that left because its supervisor is gone."""
+
+
+class Child:
+    """What a process has been given.
+
+    Attributes:
+        name: Its name.
+        session: Number of its session with the owner, 0 if it has none.
+        payload: Bytes from whoever asked for the process; their meaning is the target's.
+        channel: Its end of the queue to the owner, or None.
+        fds: Further descriptors it was given, in order.
+        control: Its line to the supervisor.
+    """
+
+    def __init__(self, control: Control[ToChild], start: Start, fds: list[int]) -> None:
+        self.name = start.name
+        self.session = start.session
+        self.control = control
+        self.payload = read_payload(fds[0])
+        self.channel = Channel.from_fd(fds[1]) if start.session else None
+        self.fds = fds[2 if start.session else 1 :]
+
+    def ready(self) -> None:
+        """Tell the supervisor that this process works; from now on its end counts as a crash."""
+        self.control.send(Ready())
+
+    def leave_with_supervisor(self) -> None:
+        """Let a thread end this process as soon as the supervisor is gone."""
+        threading.Thread(target=self._watch, name="supervisor-watch", daemon=True).start()
+
+    def _watch(self) -> None:
+        try:
+            while True:
+                self.control.receive(block=True)
+        except QueueClosed:
+            os._exit(ORPHANED)
+
+
+def main(fd: int) -> None:
+    """Run what the supervisor wants; `fd` is the line to it."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the terminal's Ctrl-C is for the supervisor, which tells us
+    control: Control[Any] = Control(socket.socket(fileno=fd), ToChild)
+    try:
+        received = control.receive(block=True)
+    except QueueClosed:
+        sys.exit(ORPHANED)
+    assert received is not None  # noqa: S101 - a blocking receive
+    start, fds = received
+    target = _find(start.target)
+    try:
+        target(Child(control, start, fds))
+    except StartFailed as error:
+        control.send(Failed(str(error)))
+        sys.exit(1)
+
+
+def _find(path: str) -> Callable[[Child], None]:
+    module, _, name = path.partition(":")
+    found: Callable[[Child], None] = getattr(importlib.import_module(module), name)
+    return found

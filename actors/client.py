@@ -1,0 +1,177 @@
+"""The blocking face of a session: one client serves all threads of a process."""
+
+from __future__ import annotations
+
+import select
+import threading
+from collections.abc import Callable
+
+import msgspec
+
+from actors.channel import Channel
+from actors.clock import Clock, SystemClock
+from actors.errors import CommandError, Overloaded, QueueClosed, SystemStopped
+from actors.session import FRAME_BYTES, Call, Session
+
+DEFAULT_TIMEOUT_S = 10.0
+"""How long a call waits for its answer unless told otherwise; an owner that is killed is back well before."""
+
+
+class Client:
+    """Asks the owner and waits.
+
+    Whichever thread finds nobody reading the queue reads it for all of them; the others sleep until their answer
+    is there or until it is their turn to read.
+
+    Args:
+        channel: The worker's end of its queue.
+        errors: The error classes that the owner's refusals may name, by code.
+        clock: Where deadlines are read.
+    """
+
+    def __init__(
+        self,
+        channel: Channel,
+        errors: dict[str, type[CommandError]] | None = None,
+        clock: Clock | None = None,
+    ) -> None:
+        self._channel = channel
+        self._clock = clock or SystemClock()
+        self.session = Session(self._clock, errors)
+        self._lock = threading.Lock()
+        self._changed = threading.Condition(self._lock)
+        self._sleepers = 0
+        self._reading = False
+        self._poll = select.poll()
+        self._poll.register(channel.fileno(), select.POLLIN)
+        self._polls_for_room = False
+
+    def ask(
+        self,
+        command: bytes,
+        *,
+        timeout: float = DEFAULT_TIMEOUT_S,
+        changes: bool = True,
+        on_orphan: Callable[[msgspec.Raw], bytes | None] | None = None,
+    ) -> msgspec.Raw:
+        """Send a command and wait for its result.
+
+        Args:
+            command: The encoded command.
+            timeout: Longest wait in seconds.
+            changes: Whether the command changes anything.
+            on_orphan: Makes the command that gives back a result which comes too late, or None.
+
+        Raises:
+            CommandError: The owner refused; nothing was changed.
+            CallTimeout: No answer in time; nothing was changed.
+            OutcomeUnknown: No answer in time; the change may have been made.
+            Overloaded: All the time passed while too many commands of this process were unanswered.
+            MessageTooLarge: The command is over the queue's limit.
+            SystemStopped: The session is over.
+        """
+        deadline = self._clock.monotonic() + timeout
+        with self._lock:
+            call = self._start(command, deadline, changes=changes, on_orphan=on_orphan)
+            try:
+                while not call.done:
+                    self._wait(deadline)
+                    self._expire_if_due(call)
+            except BaseException:
+                # A signal handler may raise here (KeyboardInterrupt): what the command grants is still given back.
+                self.session.abandon(call)
+                raise
+            finally:
+                if self._sleepers and not self._reading:
+                    self._changed.notify()
+        return call.value()
+
+    def tell(self, command: bytes, *, timeout: float = DEFAULT_TIMEOUT_S) -> None:
+        """Send a command and do not wait; it is done exactly once all the same.
+
+        Raises:
+            Overloaded: There was no room for it in time.
+            SystemStopped: The session is over.
+        """
+        with self._lock:
+            if self.session.unanswered * 2 > self.session.window:
+                self._receive()
+            call = self._start(command, self._clock.monotonic() + timeout)
+            self.session.abandon(call)
+
+    def close(self) -> None:
+        """Leave: the owner gives back all that this session holds."""
+        with self._lock:
+            self._end("this session was closed")
+
+    # -- all of these run with the lock held -----------------------------------------------------------------
+
+    def _start(
+        self,
+        command: bytes,
+        deadline: float,
+        *,
+        changes: bool = True,
+        on_orphan: Callable[[msgspec.Raw], bytes | None] | None = None,
+    ) -> Call:
+        self._channel.check_size(len(command) + FRAME_BYTES)
+        while not (self.session.has_room or self.session.is_closed()):
+            late = self._clock.monotonic() >= deadline
+            self._wait(deadline)
+            if late and not self.session.has_room:
+                reason = f"{self.session.unanswered} commands of this process are unanswered"
+                raise Overloaded(reason)
+        call = self.session.call(command, deadline, changes=changes, on_orphan=on_orphan)
+        self._send()
+        return call
+
+    def _expire_if_due(self, call: Call) -> None:
+        if not call.done and self._clock.monotonic() >= call.deadline:
+            self.session.expire(call)
+
+    def _wait(self, deadline: float) -> None:
+        """Wait until something has changed, or the deadline; the lock is given up meanwhile."""
+        remaining_s = max(0.0, deadline - self._clock.monotonic())
+        if self._reading:
+            self._sleepers += 1
+            self._changed.wait(remaining_s)
+            self._sleepers -= 1
+            return
+        self._reading = True
+        self._lock.release()
+        try:
+            self._poll.poll(remaining_s * 1_000)
+        finally:
+            self._lock.acquire()
+            self._reading = False
+        # After a wait that took too long (a stopped process) answers are read before any deadline expires.
+        self._receive()
+        if self._sleepers:
+            self._changed.notify_all()
+
+    def _receive(self) -> None:
+        try:
+            while (message := self._channel.receive()) is not None:
+                self.session.receive(message)
+        except QueueClosed as error:
+            self._end(str(error))
+            return
+        self._send()
+
+    def _send(self) -> None:
+        try:
+            while (message := self.session.outgoing()) is not None:
+                self._channel.post(message)
+            unsent = not self._channel.flush()
+        except QueueClosed as error:
+            self._end(str(error))
+            return
+        if unsent is not self._polls_for_room:
+            self._polls_for_room = unsent
+            self._poll.modify(self._channel.fileno(), select.POLLIN | (select.POLLOUT if unsent else 0))
+
+    def _end(self, reason: str) -> None:
+        if not self.session.is_closed():
+            self.session.close(SystemStopped(f"the session is over: {reason}"))
+            self._poll.unregister(self._channel.fileno())
+            self._channel.close()

@@ -1,0 +1,188 @@
+"""The line between the supervisor and each of its processes: short messages that may carry descriptors.
+
+Only the supervisor holds the other end of a child's line, so end-of-file on it means that the supervisor is gone.
+"""
+
+from __future__ import annotations
+
+import array
+import os
+import socket
+from collections import deque
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any, Generic, TypeVar
+
+import msgspec
+
+from actors.errors import QueueClosed
+
+MAX_FDS = 200
+"""Most descriptors in one message; the kernel's limit is 253."""
+
+_MAX_BYTES = 64 * 1024
+
+T = TypeVar("T")
+
+
+class Start(msgspec.Struct, frozen=True, tag=True):
+    """To a new child: who it is. Carries its payload (a memfd), then its queue if it has one, then its own fds.
+
+    Attributes:
+        name: Its name in logs and statistics.
+        target: `module:function` to call.
+        session: Number of its session, 0 if it has none.
+    """
+
+    name: str
+    target: str
+    session: int
+
+
+class Join(msgspec.Struct, frozen=True, tag=True):
+    """To the owner: these sessions exist. Carries the owner's end of each queue, in the same order."""
+
+    sessions: list[int]
+
+
+class Begin(msgspec.Struct, frozen=True, tag=True):
+    """To a new owner: all sessions that exist have been named."""
+
+
+class Left(msgspec.Struct, frozen=True, tag=True):
+    """To the owner: the process of this session has ended."""
+
+    session: int
+
+
+class Leave(msgspec.Struct, frozen=True, tag=True):
+    """To the owner: everybody else has left, finish."""
+
+
+class Ready(msgspec.Struct, frozen=True, tag=True):
+    """From a child: it works."""
+
+
+class Failed(msgspec.Struct, frozen=True, tag=True):
+    """From a child: it cannot work, and why; it ends."""
+
+    reason: str
+
+
+class Ended(msgspec.Struct, frozen=True, tag=True):
+    """From the owner: it has closed this session."""
+
+    session: int
+
+
+class FreshLog(msgspec.Struct, frozen=True, tag=True):
+    """From the owner: the session log is now the one whose descriptor this carries."""
+
+
+ToChild = Start | Join | Begin | Left | Leave
+FromChild = Ready | Failed | Ended | FreshLog
+
+
+class Control(Generic[T]):
+    """One end of a line. Sending never blocks; what does not fit waits for `flush`.
+
+    Args:
+        sock: A connected `SOCK_SEQPACKET` socket, owned by this object from now on.
+        incoming: The type of the messages that arrive here.
+    """
+
+    def __init__(self, sock: socket.socket, incoming: Any) -> None:
+        self._sock = sock
+        self._encode = msgspec.msgpack.Encoder().encode
+        self._decode = msgspec.msgpack.Decoder(incoming).decode
+        self._outbox: deque[tuple[bytes, list[int]]] = deque()
+
+    def expect(self, incoming: Any) -> None:
+        """From now on, messages of another type arrive here."""
+        self._decode = msgspec.msgpack.Decoder(incoming).decode
+
+    def fileno(self) -> int:
+        """The descriptor, to wait on."""
+        return self._sock.fileno()
+
+    @property
+    def blocked(self) -> bool:
+        """Whether messages wait for `flush`."""
+        return bool(self._outbox)
+
+    def send(self, message: msgspec.Struct, fds: Sequence[int] = ()) -> None:
+        """Send a message with duplicates of these descriptors; the caller may close its own at once.
+
+        Raises:
+            QueueClosed: The other end is gone.
+        """
+        self._outbox.append((self._encode(message), [os.dup(fd) for fd in fds]))
+        self.flush()
+
+    def flush(self) -> None:
+        """Send what waits, as far as the socket takes it.
+
+        Raises:
+            QueueClosed: The other end is gone.
+        """
+        while self._outbox:
+            data, fds = self._outbox[0]
+            ancillary = [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", fds))] if fds else []
+            try:
+                self._sock.sendmsg([data], ancillary, socket.MSG_DONTWAIT)
+            except BlockingIOError:
+                return
+            except OSError as error:
+                raise QueueClosed(str(error)) from error
+            self._outbox.popleft()
+            _close_all(fds)
+
+    def receive(self, *, block: bool = False) -> tuple[T, list[int]] | None:
+        """The next message and its descriptors, or None when there is none now.
+
+        Raises:
+            QueueClosed: The other end is gone and everything it sent has been read.
+        """
+        flags = socket.MSG_CMSG_CLOEXEC | (0 if block else socket.MSG_DONTWAIT)
+        fds = array.array("i")
+        try:
+            # Not `socket.recv_fds`: it does not pass its flags on (CPython 3.11).
+            data, ancillary, _, _ = self._sock.recvmsg(_MAX_BYTES, socket.CMSG_LEN(MAX_FDS * fds.itemsize), flags)
+        except BlockingIOError:
+            return None
+        except OSError as error:
+            raise QueueClosed(str(error)) from error
+        if not data:
+            msg = "the other end of the control line is gone"
+            raise QueueClosed(msg)
+        for _, _, descriptors in ancillary:
+            fds.frombytes(descriptors)
+        return self._decode(data), list(fds)
+
+    def close(self) -> None:
+        """Close this end."""
+        while self._outbox:
+            _close_all(self._outbox.popleft()[1])
+        self._sock.close()
+
+
+@contextmanager
+def payload_fd(payload: bytes) -> Iterator[int]:
+    """Bytes of any length as a descriptor to send along with a message; closed here at the end of the block."""
+    fd = os.memfd_create("payload", os.MFD_CLOEXEC)
+    with open(fd, "wb") as file:
+        file.write(payload)
+        file.flush()
+        yield fd
+
+
+def read_payload(fd: int) -> bytes:
+    """The bytes behind a descriptor that arrived with a message; closes it."""
+    with open(fd, "rb") as file:
+        file.seek(0)
+        return file.read()
+
+
+def _close_all(fds: list[int]) -> None:
+    for fd in fds:
+        os.close(fd)

@@ -1,0 +1,286 @@
+"""A system started from a user's program: the supervisor as a process of its own, and the handle to it."""
+
+from __future__ import annotations
+
+import itertools
+import logging
+import signal
+import threading
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future
+from concurrent.futures import TimeoutError as FutureTimeoutError
+from typing import Any
+
+import msgspec
+
+from actors.channel import Channel
+from actors.child import Child
+from actors.control import Control, Failed, Ready, Start, payload_fd, read_payload
+from actors.errors import CallTimeout, QueueClosed, StartFailed, SupervisorError, SystemStopped
+from actors.process import Exit, Process
+from actors.restarts import RestartPolicy
+from actors.supervisor import ChildInfo, ChildSpec, OwnerSpec, Supervisor, watch_signals
+
+START_TIMEOUT_S = 30.0
+
+
+class Spawn(msgspec.Struct, frozen=True, tag=True):
+    """Start a worker. Carries its payload."""
+
+    id: int
+    name: str
+    target: str
+    policy: RestartPolicy
+
+
+class Attach(msgspec.Struct, frozen=True, tag=True):
+    """Give the asking process a session."""
+
+    id: int
+
+
+class Await(msgspec.Struct, frozen=True, tag=True):
+    """Answer when this worker has ended for good."""
+
+    id: int
+    name: str
+
+
+class Status(msgspec.Struct, frozen=True, tag=True):
+    """Which processes are there?"""
+
+    id: int
+
+
+class Stop(msgspec.Struct, frozen=True, tag=True):
+    """End everything; the workers together have this many seconds."""
+
+    budget_s: float
+
+
+class Done(msgspec.Struct, frozen=True, tag=True):
+    """A request was carried out; for `Attach` this carries the queue."""
+
+    id: int
+    exit: Exit | None = None
+    processes: list[ChildInfo] | None = None
+
+
+class Refusal(msgspec.Struct, frozen=True, tag=True):
+    """A request was refused."""
+
+    id: int
+    reason: str
+
+
+class Settings(msgspec.Struct, frozen=True):
+    """The payload of a supervisor process.
+
+    Attributes:
+        actor: See `OwnerSpec`.
+        options: See `OwnerSpec`.
+        stop_budget_s: How long workers may take when the system is stopped by a signal or its user's end.
+        log_level: Level of the supervisor's own log lines, as in `logging`.
+    """
+
+    actor: str
+    options: bytes
+    stop_budget_s: float
+    log_level: int
+
+
+Request = Spawn | Attach | Await | Status | Stop
+FromSupervisor = Ready | Failed | Done | Refusal
+
+
+class Handle:
+    """Starts a system and stays in touch with its supervisor. All methods may be called from any thread.
+
+    Args:
+        settings: What to run.
+        fds: Descriptors that each owner shall hold; they stay the caller's to close.
+
+    Raises:
+        StartFailed: The owner could not start, and why.
+    """
+
+    def __init__(self, settings: Settings, fds: Sequence[int] = ()) -> None:
+        start = Start("supervisor", "actors.handle:main", 0)
+        self._process: Process[FromSupervisor] = Process(
+            start, msgspec.msgpack.encode(settings), fds, FromSupervisor
+        )
+        self._ids = itertools.count(1)
+        self._lock = threading.Lock()
+        self._waiting: dict[int, Future[tuple[Done, list[int]]]] = {}
+        self._started: Future[None] = Future()
+        self._gone = threading.Event()
+        self.exit: Exit | None = None
+        threading.Thread(target=self._listen, name="supervisor-handle", daemon=True).start()
+        try:
+            self._started.result(START_TIMEOUT_S)
+        except FutureTimeoutError:
+            self._process.kill(signal.SIGKILL)
+            reason = f"the system was not ready within {START_TIMEOUT_S:.0f} s"
+            raise StartFailed(reason) from None
+
+    @property
+    def pid(self) -> int:
+        """Process id of the supervisor."""
+        return self._process.pid
+
+    def spawn(self, name: str, target: str, payload: bytes, policy: RestartPolicy) -> None:
+        """Start a worker; see `ChildSpec`."""
+        with payload_fd(payload) as fd:
+            self._ask(lambda id: Spawn(id, name, target, policy), [fd])
+
+    def attach(self) -> Channel:
+        """A session for this process: the worker's end of its queue."""
+        _, fds = self._ask(Attach)
+        return Channel.from_fd(fds[0])
+
+    def wait(self, name: str, timeout: float | None) -> Exit | None:
+        """How a worker ended for good; None if it has not within the timeout (seconds)."""
+        try:
+            done, _ = self._ask(lambda id: Await(id, name), timeout=timeout)
+        except CallTimeout:
+            return None
+        return done.exit
+
+    def processes(self) -> list[ChildInfo]:
+        """All processes of the system."""
+        done, _ = self._ask(Status)
+        return done.processes or []
+
+    def stop(self, budget_s: float) -> None:
+        """End everything and wait until it has ended."""
+        try:
+            with self._lock:
+                self._process.control.send(Stop(budget_s))
+        except QueueClosed:
+            pass
+        self._gone.wait()
+
+    def _ask(
+        self,
+        make: Callable[[int], Request],
+        fds: Sequence[int] = (),
+        timeout: float | None = START_TIMEOUT_S,
+    ) -> tuple[Done, list[int]]:
+        future: Future[tuple[Done, list[int]]] = Future()
+        with self._lock:
+            if self._gone.is_set():
+                raise SystemStopped("the system has stopped")
+            id = next(self._ids)
+            self._waiting[id] = future
+            self._process.control.send(make(id), fds)
+        try:
+            return future.result(timeout)
+        except FutureTimeoutError:
+            self._waiting.pop(id, None)
+            reason = "the supervisor did not answer in time"
+            raise CallTimeout(reason) from None
+
+    def _listen(self) -> None:
+        reason = ""
+        try:
+            while True:
+                received = self._process.control.receive(block=True)
+                if received is not None:
+                    reason = self._hear(*received) or reason
+        except (QueueClosed, OSError):
+            pass
+        self.exit = self._process.reap()
+        with self._lock:
+            self._gone.set()
+        if not self._started.done():
+            self._started.set_exception(StartFailed(reason or f"the supervisor ended ({self.exit})"))
+        for future in list(self._waiting.values()):
+            future.set_exception(SystemStopped(reason or "the system has stopped"))
+
+    def _hear(self, message: FromSupervisor, fds: list[int]) -> str | None:
+        if isinstance(message, Ready):
+            self._started.set_result(None)
+            return None
+        if isinstance(message, Failed):
+            return message.reason
+        future = self._waiting.pop(message.id, None)
+        if future is None:
+            for fd in fds:
+                Channel.from_fd(fd).close()
+        elif isinstance(message, Done):
+            future.set_result((message, fds))
+        else:
+            future.set_exception(SupervisorError(message.reason))
+        return None
+
+
+class _Service:
+    """The supervisor's side of the handle."""
+
+    def __init__(self, child: Child, settings: Settings) -> None:
+        self._settings = settings
+        self._supervisor = Supervisor(OwnerSpec(settings.actor, settings.options, tuple(child.fds)))
+        self._control: Control[Any] = child.control
+        self._control.expect(Request)
+        self._session: int | None = None
+
+    def run(self) -> None:
+        supervisor = self._supervisor
+        watch_signals(supervisor, self._settings.stop_budget_s)
+        supervisor.reactor.watch(self._control.fileno(), self._readable)
+        supervisor.on_ready = self._ready
+        supervisor.start()
+        supervisor.run()
+
+    def _ready(self) -> None:
+        self._supervisor.on_ready = lambda: None
+        self._say(Ready())
+
+    def _readable(self) -> None:
+        try:
+            while (received := self._control.receive()) is not None:
+                self._hear(*received)
+        except QueueClosed:
+            self._supervisor.reactor.forget(self._control.fileno())
+            self._supervisor.stop("the program that started the system has ended", 0.0)
+
+    def _hear(self, request: Request, fds: list[int]) -> None:
+        if isinstance(request, Stop):
+            self._supervisor.stop("asked to stop", request.budget_s)
+            return
+        try:
+            self._do(request, fds)
+        except SupervisorError as error:
+            self._say(Refusal(request.id, str(error)))
+
+    def _do(self, request: Spawn | Attach | Await | Status, fds: list[int]) -> None:
+        id = request.id
+        match request:
+            case Spawn():
+                payload = read_payload(fds[0])
+                self._supervisor.add(ChildSpec(request.name, request.target, payload, policy=request.policy))
+                self._say(Done(id))
+            case Attach():
+                _, channel = self._supervisor.join()
+                self._say(Done(id), [channel.fileno()])
+                channel.close()
+            case Await():
+                self._supervisor.when_ended(request.name, lambda exit: self._say(Done(id, exit=exit)))
+            case Status():
+                self._say(Done(id, processes=self._supervisor.info()))
+
+    def _say(self, message: msgspec.Struct, fds: Sequence[int] = ()) -> None:
+        try:
+            self._control.send(message, fds)
+        except QueueClosed:
+            pass  # its end-of-file is seen by `_readable`
+
+
+def main(child: Child) -> None:
+    """The supervisor process of a user's program."""
+    settings = msgspec.msgpack.decode(child.payload, type=Settings)
+    logging.basicConfig(level=settings.log_level, format="%(levelname)s %(name)s: %(message)s")
+    try:
+        _Service(child, settings).run()
+    except SupervisorError as error:
+        raise StartFailed(str(error)) from error

@@ -1,0 +1,79 @@
+"""A child process as the supervisor holds it: started clean, watched by its pidfd, ended for certain."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+from collections.abc import Sequence
+
+from typing import Any, Generic, TypeVar
+
+import msgspec
+
+from actors.control import Control, Start, payload_fd
+
+T = TypeVar("T")
+
+_BOOTSTRAP = "import sys; sys.path[:] = sys.argv[2:]; from actors.child import main; main(int(sys.argv[1]))"
+"""A fresh interpreter that imports this package's entry module and nothing that the caller's script imports."""
+
+
+class Exit(msgspec.Struct, frozen=True):
+    """How a process ended: with an exit code, or killed by a signal."""
+
+    code: int | None
+    signal: int | None
+
+    @property
+    def clean(self) -> bool:
+        """Whether it ended by itself and with code 0."""
+        return self.code == 0
+
+    def __str__(self) -> str:
+        if self.signal is not None:
+            return f"killed by {signal.Signals(self.signal).name}"
+        return f"exit code {self.code}"
+
+
+class Process(Generic[T]):
+    """A running child; `T` is the type of what it says over its control line.
+
+    Args:
+        start: Who it is.
+        payload: Bytes for its target.
+        fds: Its queue if it has a session, then whatever else it needs; they stay the caller's to close.
+        says: The type of what it says.
+    """
+
+    def __init__(self, start: Start, payload: bytes, fds: Sequence[int], says: Any) -> None:
+        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        with theirs:
+            self._popen = subprocess.Popen(
+                [sys.executable, "-c", _BOOTSTRAP, str(theirs.fileno()), *filter(None, sys.path)],
+                pass_fds=[theirs.fileno()],
+                stdin=subprocess.DEVNULL,
+                process_group=0,
+            )
+        self.name = start.name
+        self.pid = self._popen.pid
+        self.pidfd = os.pidfd_open(self.pid)
+        self.control: Control[T] = Control(ours, says)
+        with payload_fd(payload) as memory:
+            self.control.send(start, [memory, *fds])
+
+    def kill(self, number: signal.Signals) -> None:
+        """Send a signal to this process and no other, whatever has become of its number."""
+        try:
+            signal.pidfd_send_signal(self.pidfd, number)
+        except ProcessLookupError:
+            pass  # it ended meanwhile; the pidfd tells
+
+    def reap(self) -> Exit:
+        """Take leave of a process whose pidfd says that it has ended."""
+        code = self._popen.wait()
+        os.close(self.pidfd)
+        self.control.close()
+        return Exit(None, -code) if code < 0 else Exit(code, None)

@@ -1,0 +1,423 @@
+"""The parent of all processes: starts, watches, restarts and stops them, and holds what must outlive them.
+
+It holds no state of the actor and runs no code of the user's.
+"""
+
+from __future__ import annotations
+
+import functools
+import logging
+import os
+import random
+import signal
+from collections.abc import Callable, Sequence
+
+import msgspec
+
+from actors.channel import Channel
+from actors.clock import Clock, SystemClock
+from actors.control import MAX_FDS, Begin, Ended, Failed, FreshLog, FromChild, Join, Leave, Left, Ready, Start
+from actors.errors import QueueClosed, StartFailed, SupervisorError, TooManyRestarts
+from actors.owner import OwnerStart
+from actors.process import Exit, Process
+from actors.reactor import Reactor, Timer
+from actors.restarts import RestartHistory, RestartPolicy
+from actors.session_log import SessionLog
+
+logger = logging.getLogger(__name__)
+
+OWNER = "owner"
+
+OWNER_STOP_S = 3.0
+"""How long the owner may take to close its journal before it is killed."""
+
+
+class OwnerSpec(msgspec.Struct, frozen=True):
+    """Which actor the owner runs.
+
+    Attributes:
+        actor: `module:function` that makes the actor and its journal from `options`.
+        options: Bytes for that function.
+        fds: Descriptors that each owner shall hold, such as the lock on the data directory.
+    """
+
+    actor: str
+    options: bytes = b""
+    fds: tuple[int, ...] = ()
+
+
+class ChildSpec(msgspec.Struct, frozen=True):
+    """A worker process.
+
+    Attributes:
+        name: Its name, unique in the system.
+        target: `module:function` that is called in it with a `Child`.
+        payload: Bytes for the target.
+        fds: Descriptors for the target.
+        policy: When it is started again.
+    """
+
+    name: str
+    target: str
+    payload: bytes = b""
+    fds: tuple[int, ...] = ()
+    policy: RestartPolicy = RestartPolicy()
+
+
+class ChildInfo(msgspec.Struct, frozen=True):
+    """A process at this moment.
+
+    Attributes:
+        name: Its name.
+        pid: Its process id, None between two lives.
+        session: Its session, 0 for the owner.
+        ready: Whether it has said that it works.
+        restarts: How often it was started again.
+    """
+
+    name: str
+    pid: int | None
+    session: int
+    ready: bool
+    restarts: int
+
+
+class _Member:
+    """A process over all its lives."""
+
+    def __init__(self, spec: ChildSpec, chance: random.Random) -> None:
+        self.spec = spec
+        self.history = RestartHistory(spec.policy, chance)
+        self.process: Process[FromChild] | None = None
+        self.session = 0
+        self.ready_at: float | None = None
+        self.failure: str | None = None
+        self.restart: Timer | None = None
+        self.exit: Exit | None = None
+        self.on_exit: list[Callable[[Exit], None]] = []
+
+
+class Supervisor:
+    """A running system of one owner and its workers.
+
+    Args:
+        owner: The actor.
+        clock: The time.
+        owner_policy: When the owner is started again.
+    """
+
+    def __init__(
+        self, owner: OwnerSpec, clock: Clock | None = None, owner_policy: RestartPolicy | None = None
+    ) -> None:
+        self._clock = clock or SystemClock()
+        self.reactor = Reactor(self._clock)
+        self._chance = random.Random()
+        self._owner_spec = owner
+        self._owner = _Member(
+            ChildSpec(OWNER, "actors.owner:main", policy=owner_policy or RestartPolicy()), self._chance
+        )
+        self._epoch = 0
+        self._log = SessionLog.create()
+        self._members: dict[str, _Member] = {}
+        self._next_session = 1
+        self._owner_ends: dict[int, Channel] = {}
+        self._stopping: str | None = None
+        self._kill_at: Timer | None = None
+        self._error: SupervisorError | None = None
+        self._done = False
+        self.on_ready: Callable[[], None] = lambda: None
+
+    # -- what others ask of it -------------------------------------------------------------------------------
+
+    def start(self) -> None:
+        """Start the owner, and after it the workers that were added."""
+        self._start_owner()
+
+    def add(self, spec: ChildSpec) -> None:
+        """Add a worker; it is started as soon as the owner works.
+
+        Raises:
+            SupervisorError: The name is taken, or the system is stopping.
+        """
+        if self._stopping is not None:
+            reason = f"the system is stopping: {self._stopping}"
+            raise SupervisorError(reason)
+        taken = self._members.get(spec.name)
+        if spec.name == OWNER or (taken is not None and taken.exit is None):
+            reason = f"there is already a process of the name {spec.name!r}"
+            raise SupervisorError(reason)
+        member = self._members[spec.name] = _Member(spec, self._chance)
+        if self._owner.ready_at is not None:
+            self._start_worker(member)
+
+    def join(self) -> tuple[int, Channel]:
+        """A new session; returns its number and the worker's end of its queue."""
+        session = self._next_session
+        self._next_session += 1
+        owner_end, worker_end = Channel.pair()
+        self._owner_ends[session] = owner_end
+        self._tell_owner(Join([session]), [owner_end.fileno()])
+        return session, worker_end
+
+    def leave(self, session: int) -> None:
+        """The process of a session is gone."""
+        if session in self._owner_ends:
+            if self._owner.process is None:
+                self._forget(session)
+            else:
+                self._tell_owner(Left(session))
+
+    def when_ended(self, name: str, callback: Callable[[Exit], None]) -> None:
+        """Call back when a worker has ended for good.
+
+        Raises:
+            SupervisorError: There is no such worker.
+        """
+        member = self._members.get(name)
+        if member is None:
+            reason = f"there is no process of the name {name!r}"
+            raise SupervisorError(reason)
+        if member.exit is not None:
+            callback(member.exit)
+        else:
+            member.on_exit.append(callback)
+
+    def info(self) -> list[ChildInfo]:
+        """All processes in order of their start."""
+        return [
+            ChildInfo(
+                member.spec.name,
+                member.process.pid if member.process else None,
+                member.session,
+                member.process is not None and member.ready_at is not None,
+                member.history.restarts,
+            )
+            for member in (self._owner, *self._members.values())
+        ]
+
+    def run(self) -> None:
+        """Serve until the system has stopped.
+
+        Raises:
+            StartFailed: The owner could not start.
+            TooManyRestarts: A process crashed too often.
+        """
+        while not self._done:
+            self.reactor.turn()
+        self.reactor.close()
+        if self._error is not None:
+            raise self._error
+
+    def stop(self, reason: str, budget_s: float = 10.0) -> None:
+        """Stop everything in reverse order; a second call hurries.
+
+        Args:
+            reason: Why, for the log.
+            budget_s: How long all workers together may take before they are killed.
+        """
+        if self._stopping is not None:
+            self._kill_workers()
+            return
+        self._stopping = reason
+        logger.info("stopping: %s", reason)
+        for member in reversed(self._members.values()):
+            if member.restart is not None:
+                member.restart.cancel()
+            if member.process is not None:
+                member.process.kill(signal.SIGTERM)
+        self._kill_at = self.reactor.after(budget_s, self._kill_workers)
+        self._stop_owner_when_alone()
+
+    # -- the owner -------------------------------------------------------------------------------------------
+
+    def _start_owner(self) -> None:
+        self._epoch += 1
+        spec = self._owner_spec
+        payload = msgspec.msgpack.encode(OwnerStart(spec.actor, spec.options, self._epoch))
+        self._launch(self._owner, payload, [self._log.fileno(), *spec.fds])
+        for sessions in _chunks(list(self._owner_ends), MAX_FDS):
+            self._tell_owner(Join(sessions), [self._owner_ends[session].fileno() for session in sessions])
+        self._tell_owner(Begin())
+
+    def _tell_owner(self, message: msgspec.Struct, fds: Sequence[int] = ()) -> None:
+        process = self._owner.process
+        if process is None:
+            return  # the next owner is told everything when it starts
+        try:
+            process.control.send(message, fds)
+        except QueueClosed:
+            return  # it is dying; its pidfd will tell
+        if process.control.blocked:
+            self.reactor.after(0.01, functools.partial(self._flush, self._owner, process))
+
+    def _flush(self, member: _Member, process: Process[FromChild]) -> None:
+        if member.process is not process:
+            return
+        try:
+            process.control.flush()
+        except QueueClosed:
+            return
+        if process.control.blocked:
+            self.reactor.after(0.01, functools.partial(self._flush, member, process))
+
+    def _forget(self, session: int) -> None:
+        channel = self._owner_ends.pop(session, None)
+        if channel is not None:
+            channel.shutdown()
+
+    # -- any process -----------------------------------------------------------------------------------------
+
+    def _start_worker(self, member: _Member) -> None:
+        member.restart = None
+        member.session, channel = self.join()
+        self._launch(member, member.spec.payload, [channel.fileno(), *member.spec.fds])
+        channel.close()
+
+    def _launch(self, member: _Member, payload: bytes, fds: Sequence[int]) -> None:
+        start = Start(member.spec.name, member.spec.target, member.session)
+        process: Process[FromChild] = Process(start, payload, fds, FromChild)
+        member.process = process
+        member.ready_at = None
+        member.failure = None
+        self.reactor.watch(process.pidfd, functools.partial(self._ended, member))
+        self.reactor.watch(process.control.fileno(), functools.partial(self._hear, member))
+
+    def _hear(self, member: _Member) -> None:
+        process = member.process
+        assert process is not None  # noqa: S101 - watched only while it runs
+        try:
+            while (received := process.control.receive()) is not None:
+                self._heard(member, *received)
+        except QueueClosed:
+            self.reactor.forget(process.control.fileno())  # the pidfd tells the rest
+
+    def _heard(self, member: _Member, message: FromChild, fds: list[int]) -> None:
+        match message:
+            case Ready():
+                member.ready_at = self._clock.monotonic()
+                logger.info("%s is ready (pid %d)", member.spec.name, member.process.pid if member.process else 0)
+                if member is self._owner:
+                    self._start_waiting()
+                self._tell_if_ready()
+            case Failed():
+                member.failure = message.reason
+            case Ended():
+                self._forget(message.session)
+            case FreshLog():
+                self._log.close()
+                self._log = SessionLog(fds[0])
+
+    def _start_waiting(self) -> None:
+        for member in list(self._members.values()):
+            if member.process is None and member.exit is None and member.restart is None and not self._stopping:
+                self._start_worker(member)
+
+    def _tell_if_ready(self) -> None:
+        if all(member.ready_at is not None or member.exit is not None for member in self._members.values()):
+            self.on_ready()
+
+    def _ended(self, member: _Member) -> None:
+        process = member.process
+        assert process is not None  # noqa: S101 - watched only while it runs
+        self.reactor.forget(process.pidfd)
+        # What it said last (a fresh log, a failure) counts, so its line is read to the end first.
+        self._hear(member)
+        self.reactor.forget(process.control.fileno())
+        exit = process.reap()
+        member.process = None
+        if member is not self._owner:
+            self.leave(member.session)
+        if self._stopping is not None:
+            self._gone(member, exit)
+            if member is not self._owner:
+                self._stop_owner_when_alone()
+        elif member is self._owner or member.history.wanted(exit):
+            self._restart(member, exit)
+        else:
+            self._gone(member, exit)
+
+    def _gone(self, member: _Member, exit: Exit) -> None:
+        member.exit = exit
+        if member is self._owner:
+            self._finish()
+            return
+        logger.info("%s has ended (%s)", member.spec.name, exit)
+        for callback in member.on_exit:
+            callback(exit)
+        member.on_exit.clear()
+
+    def _restart(self, member: _Member, exit: Exit) -> None:
+        now = self._clock.monotonic()
+        started = member.ready_at is not None
+        lived_s = now - member.ready_at if member.ready_at is not None else None
+        why = f"{member.spec.name}: {member.failure or exit}"
+        if member is self._owner and not started and self._epoch == 1:
+            self._give_up(StartFailed(member.failure or f"the owner did not start ({exit})"), member, exit)
+            return
+        delay_s = member.history.next_delay(now, lived_s)
+        if delay_s is None:
+            what = "crashed" if started else "failed to start"
+            self._give_up(TooManyRestarts(f"{why}; it {what} too often, so the system stops"), member, exit)
+            return
+        logger.warning("%s%s; starting it again%s", why, "" if started else " before it was ready", _in(delay_s))
+        member.ready_at = None
+        start = self._start_owner if member is self._owner else functools.partial(self._start_worker, member)
+        member.restart = self.reactor.after(delay_s, start)
+
+    def _give_up(self, error: SupervisorError, member: _Member, exit: Exit) -> None:
+        self._error = error
+        member.exit = exit
+        self.stop(str(error))
+
+    # -- the end ---------------------------------------------------------------------------------------------
+
+    def _kill_workers(self) -> None:
+        for member in self._members.values():
+            if member.process is not None:
+                logger.warning("%s did not end in time and is killed", member.spec.name)
+                member.process.kill(signal.SIGKILL)
+
+    def _stop_owner_when_alone(self) -> None:
+        if any(member.process is not None for member in self._members.values()):
+            return
+        for member in self._members.values():
+            if member.exit is None:
+                self._gone(member, Exit(None, signal.SIGTERM))
+        if self._kill_at is not None:
+            self._kill_at.cancel()
+        if self._owner.restart is not None:
+            self._owner.restart.cancel()
+        process = self._owner.process
+        if process is None:
+            self._finish()
+            return
+        self._tell_owner(Leave())
+        self.reactor.after(OWNER_STOP_S, functools.partial(process.kill, signal.SIGKILL))
+
+    def _finish(self) -> None:
+        for session in list(self._owner_ends):
+            self._forget(session)
+        self._log.close()
+        self._done = True
+
+
+def _chunks(items: list[int], size: int) -> list[list[int]]:
+    return [items[start : start + size] for start in range(0, len(items), size)]
+
+
+def _in(delay_s: float) -> str:
+    return f" in {delay_s:.1f} s" if delay_s else ""
+
+
+def watch_signals(supervisor: Supervisor, budget_s: float) -> None:
+    """Stop the system on SIGTERM and SIGINT; to be called in the main thread."""
+    read, write = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
+    signal.set_wakeup_fd(write, warn_on_full_buffer=False)
+
+    def wanted() -> None:
+        for number in os.read(read, 64):
+            supervisor.stop(f"received {signal.Signals(number).name}", budget_s)
+
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: None)
+    supervisor.reactor.watch(read, wanted)
