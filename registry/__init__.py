@@ -1,0 +1,71 @@
+"""The phone book and the switchboard for self-hosted AI servers.
+
+>>> from registry import Backend, BackendStatus, Model, Supervisor
+>>> with Supervisor() as supervisor:
+...     registry = supervisor.registry
+...     llama = Backend(url="http://127.0.0.1:8001", models=[Model(id="llama3")], status=BackendStatus.HEALTHY)
+...     registry.add_backend(llama)
+...     with registry.lease("llama3") as lease:
+...         busy = registry.get_backend(llama.id).pending_requests
+>>> lease.url, busy
+('http://127.0.0.1:8001', 1)
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from registry.client import AsyncRegistry as AsyncRegistry
+    from registry.client import Registry as Registry
+    from registry.errors import BackendNotFound as BackendNotFound
+    from registry.errors import DuplicateBackend as DuplicateBackend
+    from registry.errors import InvalidField as InvalidField
+    from registry.errors import LeaseNotFound as LeaseNotFound
+    from registry.errors import ModelNotFound as ModelNotFound
+    from registry.errors import NoBackendAvailable as NoBackendAvailable
+    from registry.errors import RegistryError as RegistryError
+    from registry.kinds import BackendStatus as BackendStatus
+    from registry.kinds import BackendType as BackendType
+    from registry.kinds import DiscoverySource as DiscoverySource
+    from registry.kinds import Outcome as Outcome
+    from registry.models import Backend as Backend
+    from registry.models import BackendView as BackendView
+    from registry.models import Model as Model
+    from registry.operations import Lease as Lease
+    from registry.supervisor import Supervisor as Supervisor
+    from registry.supervisor import Worker as Worker
+
+_HOMES = {
+    "AsyncRegistry": "client",
+    "Backend": "models",
+    "BackendNotFound": "errors",
+    "BackendStatus": "kinds",
+    "BackendType": "kinds",
+    "BackendView": "models",
+    "DiscoverySource": "kinds",
+    "DuplicateBackend": "errors",
+    "InvalidField": "errors",
+    "Lease": "operations",
+    "LeaseNotFound": "errors",
+    "Model": "models",
+    "ModelNotFound": "errors",
+    "NoBackendAvailable": "errors",
+    "Outcome": "kinds",
+    "Registry": "client",
+    "RegistryError": "errors",
+    "Supervisor": "supervisor",
+    "Worker": "supervisor",
+}
+"""The public names and the modules they live in; loaded when first used, so that the owner stays small."""
+
+__all__ = sorted(_HOMES)  # noqa: PLE0605 - computed, so that there is one list
+
+
+def __getattr__(name: str) -> Any:
+    home = _HOMES.get(name)
+    if home is None:
+        message = f"module {__name__!r} has no attribute {name!r}"
+        raise AttributeError(message)
+    return getattr(importlib.import_module(f"{__name__}.{home}"), name)

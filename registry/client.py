@@ -1,0 +1,113 @@
+"""The two faces of the registry's message API."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
+from typing import TypeVar
+
+import msgspec
+
+from actors.aio import AsyncClient
+from actors.channel import Channel
+from actors.client import DEFAULT_TIMEOUT_S, Client
+from actors.errors import CommandError
+from registry import commands as c
+from registry.kinds import Outcome
+from registry.operations import AsyncFace, BlockingFace, Call, Lease, Operations, release_command
+
+T = TypeVar("T")
+
+_encode = msgspec.msgpack.Encoder().encode
+
+
+class Registry(Operations, BlockingFace):
+    """The registry for plain code; one serves all threads of a process.
+
+    Args:
+        channel: This process's end of its queue to the owner.
+    """
+
+    def __init__(self, channel: Channel) -> None:
+        self._client = Client(channel, CommandError.classes())
+
+    def _call(self, call: Call[T]) -> T:
+        return call.read(
+            self._client.ask(call.command, timeout=call.timeout, changes=call.changes, on_orphan=call.on_orphan)
+        )
+
+    @contextmanager
+    def lease(self, model: str, *, timeout: float = DEFAULT_TIMEOUT_S) -> Iterator[Lease]:
+        """Hold a lease for the length of a block; an exception in it is told as `Outcome.SERVER_ERROR`.
+
+        Raises:
+            ModelNotFound: No backend has the model.
+            NoBackendAvailable: None of those that have it can be given a request now.
+        """
+        lease = self.acquire(model, timeout=timeout)
+        try:
+            yield lease
+        except BaseException:
+            self.release(lease, outcome=Outcome.SERVER_ERROR)
+            raise
+        self.release(lease)
+
+    @property
+    def revision(self) -> int:
+        """Number of the latest durable change that this process has heard of."""
+        return self._client.session.revision
+
+    def close(self) -> None:
+        """Leave: the owner takes back all that this process holds."""
+        self._client.close()
+
+
+class AsyncRegistry(Operations, AsyncFace):
+    """The registry for asyncio and uvloop; to be made within the loop that uses it.
+
+    Args:
+        channel: This process's end of its queue to the owner.
+    """
+
+    def __init__(self, channel: Channel) -> None:
+        self._client = AsyncClient(channel, CommandError.classes())
+
+    async def _call(self, call: Call[T]) -> T:
+        return call.read(
+            await self._client.ask(call.command, timeout=call.timeout, changes=call.changes, on_orphan=call.on_orphan)
+        )
+
+    @asynccontextmanager
+    async def lease(self, model: str, *, timeout: float = DEFAULT_TIMEOUT_S) -> AsyncIterator[Lease]:
+        """Hold a lease for the length of a block; see `Registry.lease`."""
+        lease = await self.acquire(model, timeout=timeout)
+        outcome = Outcome.SERVER_ERROR
+        try:
+            yield lease
+            outcome = Outcome.OK
+        finally:
+            self.release_nowait(lease, outcome=outcome)
+
+    def release_nowait(
+        self,
+        lease: Lease,
+        *,
+        outcome: Outcome = Outcome.OK,
+        latency_ms: int | None = None,
+        first_byte_ms: int | None = None,
+    ) -> None:
+        """Give a lease back without waiting for the owner; it is done exactly once all the same."""
+        self._client.tell(_encode(release_command(lease, outcome, latency_ms, first_byte_ms)))
+
+    def count_http_error(self, code: int) -> None:
+        """Count an error that this process answered to an HTTP client, without waiting."""
+        self._client.tell(_encode(c.CountHttpError(code)))
+
+    @property
+    def revision(self) -> int:
+        """Number of the latest durable change that this process has heard of."""
+        return self._client.session.revision
+
+    def close(self) -> None:
+        """Leave: the owner takes back all that this process holds."""
+        self._client.close()

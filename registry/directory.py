@@ -1,0 +1,63 @@
+"""The directory in which a system keeps its state."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from contextlib import suppress
+from pathlib import Path
+
+import msgspec
+
+from actors.directory_lock import lock_directory
+from actors.errors import StartFailed
+from registry.owner import Options
+
+
+def default_directory() -> Path:
+    """Where state lives unless told otherwise: the XDG state directory."""
+    base = os.environ.get("XDG_STATE_HOME") or Path.home() / ".local" / "state"
+    return Path(base) / "actor-registry"
+
+
+class StateDirectory:
+    """A directory that this system has for itself.
+
+    Attributes:
+        path: The directory.
+        lock_fd: The descriptor whose lock says so; each owner is to hold it.
+
+    Args:
+        path: The directory, made if it is not there; None for a temporary one that is removed at the end.
+        holder: What another system is told when it wants the directory.
+
+    Raises:
+        AlreadyRunning: Another system has it.
+        StartFailed: It cannot be made or written.
+    """
+
+    def __init__(self, path: Path | None, holder: str) -> None:
+        self._ephemeral = path is None
+        try:
+            if path is None:
+                self.path = Path(tempfile.mkdtemp(prefix="actor-registry-"))
+            else:
+                self.path = path.absolute()
+                self.path.mkdir(mode=0o700, parents=True, exist_ok=True)
+            self.lock_fd = lock_directory(self.path, holder)
+        except OSError as error:
+            reason = f"the data directory {path} cannot be used: {error.strerror}"
+            raise StartFailed(reason) from error
+
+    def owner_options(self) -> bytes:
+        """What the owner process is told of it."""
+        return msgspec.msgpack.encode(Options(str(self.path), self._ephemeral))
+
+    def close(self) -> None:
+        """Give up this process's hold on it, and remove what an owner that was killed could not."""
+        os.close(self.lock_fd)
+        if self._ephemeral:
+            with suppress(OSError):
+                for file in self.path.iterdir():
+                    file.unlink()
+                self.path.rmdir()

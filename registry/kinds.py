@@ -1,0 +1,59 @@
+"""The words that a field may hold, as they stand in JSON."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+
+
+class BackendType(StrEnum):
+    """What software a backend runs."""
+
+    OLLAMA = "ollama"
+    VLLM = "vllm"
+    LLAMACPP = "llamacpp"
+    EXO = "exo"
+    OPENAI = "openai"
+    LMSTUDIO = "lmstudio"
+    SGLANG = "sglang"
+    ANTHROPIC = "anthropic"
+    GOOGLE = "google"
+    GENERIC = "generic"
+
+
+class BackendStatus(StrEnum):
+    """Whether a backend may be given requests; only a healthy one is."""
+
+    HEALTHY = "healthy"
+    UNHEALTHY = "unhealthy"
+    UNKNOWN = "unknown"
+    """Not asked yet."""
+    DRAINING = "draining"
+    """Finishes what it has and gets nothing new."""
+
+
+class DiscoverySource(StrEnum):
+    """How a backend became known."""
+
+    STATIC = "static"
+    """From a flag or the configuration."""
+    MDNS = "mdns"
+    MANUAL = "manual"
+    """Added by somebody at run time."""
+
+
+class Outcome(StrEnum):
+    """How a request ended, as its lease is given back."""
+
+    OK = "ok"
+    CLIENT_ERROR = "client_error"
+    """The backend answered 4xx: the request was wrong."""
+    SERVER_ERROR = "server_error"
+    """The backend answered 5xx."""
+    UNREACHABLE = "unreachable"
+    """No connection to the backend."""
+    TIMEOUT = "timeout"
+    """Connected, but no first byte in time."""
+    BROKEN = "broken"
+    """The backend ended its answer before it was whole."""
+    CANCELLED = "cancelled"
+    """The client left."""

@@ -1,0 +1,156 @@
+"""The registry's public models: what goes in and out at the edges, as JSON and in Python."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import Annotated, Self
+
+import msgspec
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
+
+from registry.errors import InvalidField
+from registry.kinds import BackendStatus, BackendType, DiscoverySource
+from registry.state.records import MAX_METADATA, MAX_MODELS, BackendRecord, BackendState, ModelRecord
+from registry.urls import id_from_url, normalise_url
+
+
+def _url(value: str) -> str:
+    try:
+        return normalise_url(value)
+    except InvalidField as error:
+        raise ValueError(error.reason) from error
+
+
+Url = Annotated[str, Field(min_length=1, max_length=2048), AfterValidator(_url)]
+Name = Annotated[str, Field(min_length=1, max_length=512)]
+Tokens = Annotated[int, Field(ge=0, le=2**31 - 1)]
+
+
+class Model(BaseModel):
+    """A model that a backend has.
+
+    Attributes:
+        id: What requests ask for, such as `llama3:70b`.
+        name: For people; the id unless given.
+        context_length: Longest context in tokens.
+        supports_vision: Whether it takes images.
+        supports_tools: Whether it calls functions.
+        supports_json_mode: Whether it can be held to JSON.
+        max_output_tokens: Longest answer in tokens, if there is a limit of its own.
+
+    >>> Model(id="llama3:70b").name
+    'llama3:70b'
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    id: Annotated[str, Field(min_length=1, max_length=1024)]
+    name: Annotated[str, Field(max_length=1024)] = ""
+    context_length: Tokens = 4096
+    supports_vision: bool = False
+    supports_tools: bool = False
+    supports_json_mode: bool = False
+    max_output_tokens: Tokens | None = None
+
+    @model_validator(mode="after")
+    def _name_is_id_unless_given(self) -> Self:
+        if not self.name:
+            object.__setattr__(self, "name", self.id)
+        return self
+
+    def record(self) -> ModelRecord:
+        """The compact form for the owner."""
+        return ModelRecord(**self.model_dump())
+
+
+class Backend(BaseModel):
+    """An AI server to be added.
+
+    Attributes:
+        url: Its base address, `http` or `https`, without the API's `/v1`.
+        id: Its id; what stands after the scheme of the URL unless given.
+        name: For people; the id unless given.
+        backend_type: What software it runs.
+        models: What it has.
+        status: Only a healthy backend is given requests.
+        priority: Lower is preferred, where a policy looks at it.
+        discovery_source: How it became known.
+        metadata: Whatever else is known of it. No secrets: it is stored and shown.
+
+    >>> Backend(url="http://127.0.0.1:8001/", models=[Model(id="m")]).id
+    '127.0.0.1:8001'
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    url: Url
+    id: Annotated[str, Field(max_length=512)] = ""
+    name: Annotated[str, Field(max_length=512)] = ""
+    backend_type: BackendType = BackendType.GENERIC
+    models: Annotated[tuple[Model, ...], Field(max_length=MAX_MODELS)] = ()
+    status: BackendStatus = BackendStatus.UNKNOWN
+    priority: Annotated[int, Field(ge=-(2**31), le=2**31 - 1)] = 0
+    discovery_source: DiscoverySource = DiscoverySource.MANUAL
+    metadata: Annotated[dict[Name, Annotated[str, Field(max_length=4096)]], Field(max_length=MAX_METADATA)] = {}
+
+    @model_validator(mode="after")
+    def _id_from_url_unless_given(self) -> Self:
+        if not self.id:
+            object.__setattr__(self, "id", id_from_url(self.url)[:512])
+        if not self.name:
+            object.__setattr__(self, "name", self.id)
+        return self
+
+    def record(self) -> BackendRecord:
+        """The compact form for the owner."""
+        return msgspec.convert(self.model_dump(), BackendRecord)
+
+
+class BackendView(BaseModel):
+    """A backend at one moment: an immutable snapshot.
+
+    Attributes:
+        last_health_check: When it was last checked, or added (UTC).
+        last_error: Why it is not healthy, if that is known.
+        pending_requests: Requests in flight at that moment.
+        total_requests: Requests that have ended since the system started.
+        avg_latency_ms: Moving average of whole requests; 0 before the first.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    id: str
+    name: str
+    url: str
+    backend_type: BackendType
+    status: BackendStatus
+    last_health_check: datetime
+    last_error: str | None = None
+    models: tuple[Model, ...]
+    priority: int
+    pending_requests: int
+    total_requests: int
+    avg_latency_ms: int
+    discovery_source: DiscoverySource
+    metadata: dict[str, str]
+
+    @classmethod
+    def of(cls, state: BackendState) -> Self:
+        """The view of what the owner hands out (which it has checked before)."""
+        record = state.record
+        return cls.model_construct(
+            id=record.id,
+            name=record.name,
+            url=record.url,
+            backend_type=record.backend_type,
+            status=record.status,
+            last_health_check=datetime.fromtimestamp(record.last_health_check_s, UTC),
+            last_error=record.last_error,
+            models=tuple(Model.model_construct(**msgspec.structs.asdict(model)) for model in record.models),
+            priority=record.priority,
+            pending_requests=state.pending_requests,
+            total_requests=state.total_requests,
+            avg_latency_ms=state.avg_latency_ms,
+            discovery_source=record.discovery_source,
+            metadata=record.metadata,
+        )

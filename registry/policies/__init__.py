@@ -1,0 +1,1 @@
+"""How a backend is chosen. Pure functions, run in the owner, where the counts are exact."""

@@ -1,0 +1,147 @@
+"""`Supervisor`: a registry with worker processes, started from a user's program."""
+
+from __future__ import annotations
+
+import itertools
+import logging
+import os
+import sys
+from collections.abc import Callable
+from functools import cached_property
+from pathlib import Path
+from types import TracebackType
+from typing import Concatenate, ParamSpec, Self
+
+from actors.child import Child
+from actors.functions import pack, refuse_nested_start, unpack
+from actors.handle import Handle, Settings
+from actors.process import Exit
+from actors.restarts import Restart, RestartPolicy
+from actors.supervisor import ChildInfo
+from registry.client import Registry
+from registry.directory import StateDirectory
+
+P = ParamSpec("P")
+
+STOP_BUDGET_S = 5.0
+"""How long the workers together may take to end."""
+
+
+class Worker:
+    """A worker process that was spawned.
+
+    Attributes:
+        name: Its name.
+    """
+
+    def __init__(self, handle: Handle, name: str) -> None:
+        self._handle = handle
+        self.name = name
+
+    @property
+    def pid(self) -> int | None:
+        """Its process id at this moment; None between two lives and after the last."""
+        return next((info.pid for info in self._handle.processes() if info.name == self.name), None)
+
+    def join(self, timeout: float | None = None) -> Exit | None:
+        """How it ended for good, or None if it has not within the timeout (seconds)."""
+        return self._handle.wait(self.name, timeout)
+
+
+class Supervisor:
+    """One owner process, and the workers that are spawned; a process of its own watches over them.
+
+    Everything ends with `stop`, at the end of a `with` block, and when the program that made it ends, however.
+
+    Args:
+        data_dir: Where durable state lives; None for a temporary directory that is removed at the end.
+        log_level: From which level on the supervisor logs to standard error.
+
+    Raises:
+        AlreadyRunning: Another system holds the data directory.
+        StartFailed: The owner could not start, and why.
+        MissingMainGuard: A worker imported the script that starts the system.
+    """
+
+    def __init__(self, data_dir: Path | str | None = None, *, log_level: int = logging.WARNING) -> None:
+        refuse_nested_start()
+        path = None if data_dir is None else Path(data_dir)
+        self._directory = StateDirectory(path, f"{Path(sys.argv[0]).name or 'python'} (pid {os.getpid()})")
+        settings = Settings("registry.owner:build", self._directory.owner_options(), STOP_BUDGET_S, log_level)
+        self._numbers = itertools.count(1)
+        try:
+            self._handle = Handle(settings, [self._directory.lock_fd])
+        except BaseException:
+            self._directory.close()
+            raise
+
+    @cached_property
+    def registry(self) -> Registry:
+        """The registry for this process; it has a session like any worker."""
+        return Registry(self._handle.attach())
+
+    def spawn(
+        self,
+        function: Callable[Concatenate[Registry, P], object],
+        *args: P.args,
+        **kwargs: P.kwargs,
+    ) -> Worker:
+        """Run `function(registry, *args, **kwargs)` in a worker process, again if it crashes; see `spawn_with`."""
+        return self.spawn_with(Restart.TRANSIENT, None, function, *args, **kwargs)
+
+    def spawn_with(
+        self,
+        restart: Restart,
+        name: str | None,
+        function: Callable[Concatenate[Registry, P], object],
+        *args: P.args,
+        **kwargs: P.kwargs,
+    ) -> Worker:
+        """Run `function(registry, *args, **kwargs)` in a worker process.
+
+        Args:
+            restart: Which ends of the process make it start again.
+            name: Its name, unique in the system; made from the function's unless given.
+            function: A function of a module; it and its arguments must be picklable.
+            *args: Its arguments after the registry.
+            **kwargs: Its keyword arguments.
+
+        Raises:
+            SupervisorError: The function cannot be packed, or the name is taken.
+        """
+        payload = pack(function, args, kwargs)
+        name = name or f"{function.__name__}-{next(self._numbers)}"
+        self._handle.spawn(name, "registry.supervisor:run_worker", payload, RestartPolicy(restart=restart))
+        return Worker(self._handle, name)
+
+    def processes(self) -> list[ChildInfo]:
+        """The owner and all workers."""
+        return self._handle.processes()
+
+    @property
+    def pid(self) -> int:
+        """Process id of the supervisor."""
+        return self._handle.pid
+
+    def stop(self, budget_s: float = STOP_BUDGET_S) -> None:
+        """End everything: the workers first, which together may take this many seconds, the owner last."""
+        self._handle.stop(budget_s)
+        self._directory.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self.stop()
+
+
+def run_worker(child: Child) -> None:
+    """A worker process: opens the function and runs it."""
+    child.leave_with_supervisor()
+    function, args, kwargs = unpack(child.payload)
+    assert child.channel is not None  # noqa: S101 - every worker is given one
+    registry = Registry(child.channel)
+    child.ready()
+    function(registry, *args, **kwargs)
