@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from registry.models import Backend as Backend
     from registry.models import BackendView as BackendView
     from registry.models import Model as Model
-    from registry.operations import Lease as Lease
+    from registry.models import Lease as Lease
     from registry.supervisor import Supervisor as Supervisor
     from registry.supervisor import Worker as Worker
 
@@ -47,7 +47,7 @@ _HOMES = {
     "DiscoverySource": "kinds",
     "DuplicateBackend": "errors",
     "InvalidField": "errors",
-    "Lease": "operations",
+    "Lease": "models",
     "LeaseNotFound": "errors",
     "Model": "models",
     "ModelNotFound": "errors",

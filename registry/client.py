@@ -14,7 +14,8 @@ from actors.client import DEFAULT_TIMEOUT_S, Client
 from actors.errors import CommandError
 from registry import commands as c
 from registry.kinds import Outcome
-from registry.operations import AsyncFace, BlockingFace, Call, Lease, Operations, release_command
+from registry.models import Lease
+from registry.operations import AsyncFace, BlockingFace, Call, Operations, release_command
 
 T = TypeVar("T")
 

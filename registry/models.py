@@ -154,3 +154,21 @@ class BackendView(BaseModel):
             discovery_source=record.discovery_source,
             metadata=record.metadata,
         )
+
+
+class Lease(msgspec.Struct, frozen=True):
+    """The right to have one request in flight on one backend, until it is released.
+
+    Attributes:
+        id: Its number.
+        backend: Id of the backend.
+        url: The backend's base address.
+        model: The model asked for.
+        deadline_s: Instant on `CLOCK_MONOTONIC` when it ends by itself.
+    """
+
+    id: int
+    backend: str
+    url: str
+    model: str
+    deadline_s: float

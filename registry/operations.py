@@ -7,7 +7,7 @@ An operation turns its arguments into a command and says how the answer is read.
 from __future__ import annotations
 
 import functools
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Callable, Coroutine, Sequence
 from typing import Any, Generic, ParamSpec, Self, TypeVar, overload
 
 import msgspec
@@ -16,31 +16,13 @@ from actors.client import DEFAULT_TIMEOUT_S
 from registry import commands as c
 from registry.kinds import BackendStatus, Outcome
 from registry.metrics import Metrics
-from registry.models import Backend, BackendView, Model
+from registry.models import Backend, BackendView, Lease, Model
 from registry.state.records import BackendState, Grant, HeldLease
 
 P = ParamSpec("P")
 T = TypeVar("T")
 
 _encode = msgspec.msgpack.Encoder().encode
-
-
-class Lease(msgspec.Struct, frozen=True):
-    """The right to have one request in flight on one backend, until it is released.
-
-    Attributes:
-        id: Its number.
-        backend: Id of the backend.
-        url: The backend's base address.
-        model: The model asked for.
-        deadline_s: Instant on `CLOCK_MONOTONIC` when it ends by itself.
-    """
-
-    id: int
-    backend: str
-    url: str
-    model: str
-    deadline_s: float
 
 
 class Call(Generic[T]):
@@ -99,7 +81,7 @@ class operation(Generic[P, T]):  # noqa: N801 - used as a decorator
     @overload
     def __get__(self, face: BlockingFace, cls: type) -> Callable[P, T]: ...
     @overload
-    def __get__(self, face: AsyncFace, cls: type) -> Callable[P, Awaitable[T]]: ...
+    def __get__(self, face: AsyncFace, cls: type) -> Callable[P, Coroutine[Any, Any, T]]: ...
     def __get__(self, face: BlockingFace | AsyncFace | None, cls: type) -> Any:
         if face is None:
             return self

@@ -1,0 +1,61 @@
+"""`actor-registry serve`: run the server."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from registry.config import load_config
+from registry.logs import LogFormat
+
+
+def serve(
+    config: Annotated[Path | None, typer.Option("--config", envvar="ACTOR_REGISTRY_CONFIG", help="YAML file.")] = None,
+    host: Annotated[
+        str | None,
+        typer.Option(envvar="ACTOR_REGISTRY_HOST", help="Address to listen on.  [default: 127.0.0.1]"),
+    ] = None,
+    port: Annotated[
+        int | None, typer.Option(envvar="ACTOR_REGISTRY_PORT", help="TCP port; 0 takes a free one.  [default: 8081]")
+    ] = None,
+    gateways: Annotated[
+        int | None, typer.Option(envvar="ACTOR_REGISTRY_GATEWAYS", help="Gateway processes.  [default: 2]")
+    ] = None,
+    data_dir: Annotated[
+        Path | None,
+        typer.Option(
+            envvar="ACTOR_REGISTRY_DATA_DIR",
+            help="Where durable state lives.  [default: $XDG_STATE_HOME/actor-registry]",
+        ),
+    ] = None,
+    ephemeral: Annotated[
+        bool | None, typer.Option("--ephemeral", help="Keep state in a temporary directory, removed at the end.")
+    ] = None,
+    backend: Annotated[
+        list[str] | None,
+        typer.Option(metavar="URL", help="A backend's base address; repeatable. Its models are asked from it."),
+    ] = None,
+    log_format: Annotated[
+        LogFormat | None, typer.Option(envvar="ACTOR_REGISTRY_LOG_FORMAT", help="How log lines look.  [default: text]")
+    ] = None,
+) -> None:
+    """Serve the gateway and the registry until SIGTERM or Ctrl-C."""
+    settings = load_config(
+        config,
+        {
+            "host": host,
+            "port": port,
+            "gateways": gateways,
+            "data_dir": data_dir,
+            "ephemeral": ephemeral,
+            "backends": [{"url": url} for url in backend or ()],
+            "log_format": log_format,
+        },
+        os.environ,
+    )
+    from registry.server import serve as serve_with  # after the settings are known to be right: it imports a lot
+
+    serve_with(settings)

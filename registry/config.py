@@ -1,0 +1,224 @@
+"""The server's configuration: a YAML file, checked to the last key before anything starts.
+
+What the command line says goes over what the environment says, that over the file, and that over the defaults.
+"""
+
+from __future__ import annotations
+
+import difflib
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any, Self
+
+import yaml
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, SecretStr, ValidationError, model_validator
+from pydantic_core import ErrorDetails
+
+from registry.errors import ConfigError
+from registry.kinds import BackendType, DiscoverySource
+from registry.logs import LogFormat
+from registry.models import Backend, Name, Url
+
+_VARIABLE = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_]*)\}")
+
+Seconds = Annotated[float, Field(gt=0, le=86_400, allow_inf_nan=False)]
+
+
+def _printable(key: SecretStr) -> SecretStr:
+    value = key.get_secret_value()
+    if not value or not value.isascii() or not value.isprintable():
+        raise ValueError("must be one line of ASCII characters, and not empty")
+    return key
+
+
+ApiKey = Annotated[SecretStr, AfterValidator(_printable)]
+
+
+class BackendConfig(BaseModel):
+    """One backend that the operator names.
+
+    Attributes:
+        url: Its base address, without the API's `/v1`.
+        id: Its id; what stands after the scheme of the URL unless given.
+        name: For people; the id unless given.
+        type: What software it runs.
+        api_key: Sent to it as a bearer token; kept out of the journal, the log and every answer.
+        api_key_file: A file that holds the key instead.
+        priority: Lower is preferred, where a policy looks at it.
+        metadata: Whatever else is to be known of it.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    url: Url
+    id: Annotated[str, Field(max_length=512)] = ""
+    name: Annotated[str, Field(max_length=512)] = ""
+    type: BackendType = BackendType.GENERIC
+    api_key: ApiKey | None = None
+    api_key_file: Path | None = None
+    priority: Annotated[int, Field(ge=-(2**31), le=2**31 - 1)] = 0
+    metadata: dict[Name, str] = {}
+
+    @model_validator(mode="after")
+    def _one_key(self) -> Self:
+        if self.api_key is not None and self.api_key_file is not None:
+            raise ValueError("give either api_key or api_key_file, not both")
+        return self
+
+    def backend(self) -> Backend:
+        """The backend to be added; nothing of it is secret."""
+        return Backend(
+            url=self.url,
+            id=self.id,
+            name=self.name,
+            backend_type=self.type,
+            priority=self.priority,
+            discovery_source=DiscoverySource.STATIC,
+            metadata=self.metadata,
+        )
+
+    def key(self) -> str | None:
+        """The key, if it has one.
+
+        Raises:
+            ConfigError: The file that should hold it cannot be read.
+        """
+        if self.api_key is not None:
+            return self.api_key.get_secret_value()
+        if self.api_key_file is None:
+            return None
+        text = read_text(self.api_key_file).strip()
+        try:
+            return _printable(SecretStr(text)).get_secret_value()
+        except ValueError as error:
+            raise ConfigError(f"{self.api_key_file}: the key {error}") from None
+
+
+class Config(BaseModel):
+    """All settings of `actor-registry serve`.
+
+    Attributes:
+        host: Address to listen on; this machine only unless told otherwise.
+        port: TCP port; 0 takes a free one.
+        gateways: Number of gateway processes.
+        data_dir: Where durable state lives; under the XDG state directory unless given.
+        ephemeral: Keep state in a temporary directory that is removed at the end.
+        log_format: `text` or `json`.
+        backends: The backends that the operator names.
+        refresh_s: Time between two questions to a backend for its models, in seconds.
+        connect_timeout_s: Longest wait for a connection to a backend.
+        first_byte_timeout_s: Longest wait for the first byte of a backend's answer.
+        stop_timeout_s: How long streams may go on after the server was told to stop.
+        max_body_bytes: Longest request body.
+        allowed_hosts: Host names by which this server may be called, besides localhost and IP addresses.
+        allowed_origins: Foreign web pages that may write, such as `https://chat.example`.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    host: Annotated[str, Field(min_length=1, max_length=255)] = "127.0.0.1"
+    port: Annotated[int, Field(ge=0, le=65_535)] = 8081
+    gateways: Annotated[int, Field(ge=1, le=64)] = 2
+    data_dir: Path | None = None
+    ephemeral: bool = False
+    log_format: LogFormat = LogFormat.TEXT
+    backends: Annotated[tuple[BackendConfig, ...], Field(max_length=10_000)] = ()
+    refresh_s: Seconds = 5.0
+    connect_timeout_s: Seconds = 5.0
+    first_byte_timeout_s: Seconds = 300.0
+    stop_timeout_s: Seconds = 30.0
+    max_body_bytes: Annotated[int, Field(ge=1_024, le=1_073_741_824)] = 10 * 1024 * 1024
+    allowed_hosts: frozenset[str] = frozenset()
+    allowed_origins: frozenset[str] = frozenset()
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Self:
+        if self.ephemeral and self.data_dir is not None:
+            raise ValueError("data_dir and ephemeral exclude each other")
+        seen: set[str] = set()
+        for backend in self.backends:
+            id = backend.backend().id
+            if id in seen:
+                raise ValueError(f"two backends have the id {id!r}")
+            seen.add(id)
+        return self
+
+
+def load_config(path: Path | None, overrides: Mapping[str, Any], environment: Mapping[str, str]) -> Config:
+    """Read and check the configuration.
+
+    Args:
+        path: The YAML file, or None.
+        overrides: Settings that go over the file's; None values are not set. Backends are added to the file's.
+        environment: Where `${NAME}` in the file is looked up.
+
+    Raises:
+        ConfigError: The file cannot be read, or a setting is wrong; says which.
+    """
+    settings = {} if path is None else _substitute(_read_yaml(path), "", environment, path)
+    added = overrides.get("backends") or ()
+    if added:
+        settings = {**settings, "backends": [*(settings.get("backends") or ()), *added]}
+    given = {key: value for key, value in overrides.items() if value is not None and key != "backends"}
+    if "data_dir" in given and "ephemeral" not in given:
+        settings.pop("ephemeral", None)
+    if given.get("ephemeral") and "data_dir" not in given:
+        settings.pop("data_dir", None)
+    try:
+        return Config.model_validate({**settings, **given})
+    except ValidationError as error:
+        where = "" if path is None else f"{path}: "
+        raise ConfigError(where + "; ".join(_sentence(detail) for detail in error.errors()[:5])) from None
+
+
+def read_text(path: Path) -> str:
+    """The text of a file; raises `ConfigError` with a sentence that says why not."""
+    try:
+        return path.read_text(encoding="utf-8")
+    except OSError as error:
+        raise ConfigError(f"{path} cannot be read: {error.strerror}") from None
+    except UnicodeDecodeError:
+        raise ConfigError(f"{path} cannot be read: it is not UTF-8 text") from None
+
+
+def _read_yaml(path: Path) -> dict[str, Any]:
+    try:
+        content = yaml.safe_load(read_text(path))
+    except yaml.YAMLError as error:
+        raise ConfigError(f"{path} is not valid YAML: {' '.join(str(error).split())}") from None
+    if content is None:
+        return {}
+    if not isinstance(content, dict):
+        raise ConfigError(f"{path} must hold settings, one `key: value` a line")
+    return content
+
+
+def _substitute(value: Any, where: str, environment: Mapping[str, str], path: Path) -> Any:
+    """Replace `${NAME}` in every string; an unset variable is an error, so that no secret is silently empty."""
+    if isinstance(value, dict):
+        return {key: _substitute(item, f"{where}.{key}".lstrip("."), environment, path) for key, item in value.items()}
+    if isinstance(value, list):
+        return [_substitute(item, f"{where}[{index}]", environment, path) for index, item in enumerate(value)]
+    if not isinstance(value, str):
+        return value
+
+    def lookup(match: re.Match[str]) -> str:
+        name = match[1]
+        if name not in environment:
+            raise ConfigError(f"{path}: {where}: the environment variable {name} is not set")
+        return environment[name]
+
+    return _VARIABLE.sub(lookup, value)
+
+
+def _sentence(detail: ErrorDetails) -> str:
+    """One complaint, without the value: it may be a secret."""
+    where = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in detail["loc"]).lstrip(".")
+    if detail["type"] == "extra_forbidden":
+        key = str(detail["loc"][-1])
+        known = Config.model_fields if len(detail["loc"]) == 1 else BackendConfig.model_fields
+        close = difflib.get_close_matches(key, known, n=1)
+        return f"unknown key {where!r}" + (f"; did you mean {close[0]!r}?" if close else "")
+    message = detail["msg"].removeprefix("Value error, ")
+    return f"{where}: {message}" if where else message

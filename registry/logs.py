@@ -1,0 +1,63 @@
+"""How the processes of a server log: one line an event on standard error, as text or as JSON."""
+
+from __future__ import annotations
+
+import logging
+import sys
+from enum import StrEnum
+
+import msgspec
+import structlog
+
+
+class LogFormat(StrEnum):
+    """How a line looks."""
+
+    TEXT = "text"
+    JSON = "json"
+
+
+class LogSettings(msgspec.Struct, frozen=True):
+    """What is logged, and how.
+
+    Attributes:
+        format: How a line looks.
+        level: From which level on, as in `logging`.
+    """
+
+    format: LogFormat = LogFormat.TEXT
+    level: int = logging.INFO
+
+
+def configure(settings: LogSettings, process: str) -> None:
+    """Send the log of this process to standard error.
+
+    Args:
+        settings: What and how.
+        process: The process's name, a field of every line.
+    """
+
+    def name_process(_: object, __: str, event: structlog.types.EventDict) -> structlog.types.EventDict:
+        event["process"] = process
+        return event
+
+    shared: list[structlog.types.Processor] = [
+        structlog.stdlib.add_log_level,
+        structlog.stdlib.ExtraAdder(),
+        structlog.processors.TimeStamper(fmt="iso", utc=True),
+        name_process,
+    ]
+    last: list[structlog.types.Processor] = (
+        [structlog.processors.format_exc_info, structlog.processors.JSONRenderer()]
+        if settings.format is LogFormat.JSON
+        else [structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty())]
+    )
+    formatter = structlog.stdlib.ProcessorFormatter(
+        foreign_pre_chain=shared,
+        processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, *last],
+    )
+    handler = logging.StreamHandler()
+    handler.setFormatter(formatter)
+    logging.basicConfig(handlers=[handler], level=settings.level, force=True)
+    logging.getLogger("httpx2").setLevel(logging.WARNING)
+    logging.getLogger("httpcore2").setLevel(logging.WARNING)

@@ -1,0 +1,124 @@
+"""A whole server: the owner, the gateways and the discovery under one supervisor, which is this process."""
+
+from __future__ import annotations
+
+import errno
+import ipaddress
+import logging
+import os
+import socket
+from collections.abc import Callable
+
+import msgspec
+
+from actors.supervisor import ChildSpec, OwnerSpec, Supervisor, watch_signals
+from registry.config import Config
+from registry.directory import StateDirectory, default_directory
+from registry.discovery.process import DiscoveryStart
+from registry.errors import ConfigError
+from registry.gateway.http1.limits import ServerLimits, UpstreamLimits
+from registry.gateway.process import GatewayStart
+from registry.gateway.settings import GatewaySettings
+from registry.logs import LogSettings, configure
+
+logger = logging.getLogger(__name__)
+
+BACKLOG = 1024
+"""Connections that may wait to be accepted."""
+
+KILL_MARGIN_S = 2.0
+"""How much longer than its streams a gateway may take to end."""
+
+
+def serve(config: Config) -> None:
+    """Run the server until it is told to stop.
+
+    Raises:
+        ConfigError: A setting cannot be followed, such as a port in use.
+        SupervisorError: The data directory is in use, or a process cannot start or keeps crashing.
+    """
+    configure(LogSettings(config.log_format), "supervisor")
+    api_keys = {backend.url: key for backend in config.backends if (key := backend.key()) is not None}
+    path = None if config.ephemeral else config.data_dir or default_directory()
+    with _listen(config.host, config.port) as listening:
+        directory = StateDirectory(path, f"actor-registry (pid {os.getpid()})")
+        try:
+            supervisor = Supervisor(OwnerSpec("registry.owner:build", directory.owner_options(), (directory.lock_fd,)))
+            for spec in _workers(config, api_keys, listening):
+                supervisor.add(spec)
+            watch_signals(supervisor, config.stop_timeout_s + KILL_MARGIN_S)
+            supervisor.on_ready = _announce_once(supervisor, listening)
+            supervisor.start()
+            supervisor.run()
+        finally:
+            directory.close()
+
+
+def _workers(config: Config, api_keys: dict[str, str], listening: socket.socket) -> list[ChildSpec]:
+    encode = msgspec.msgpack.encode
+    logs = LogSettings(config.log_format)
+    backends = [backend.backend().model_dump_json() for backend in config.backends]
+    discovery = DiscoveryStart(backends, api_keys, config.refresh_s, logs)
+    loopback = ipaddress.ip_address(listening.getsockname()[0].partition("%")[0]).is_loopback
+    gateways = [
+        GatewaySettings(
+            name=f"gateway-{number}",
+            loopback=loopback,
+            api_keys=api_keys,
+            allowed_hosts=config.allowed_hosts,
+            allowed_origins=config.allowed_origins,
+            server=ServerLimits(max_body_bytes=config.max_body_bytes),
+            upstream=UpstreamLimits(
+                connect_timeout_s=config.connect_timeout_s,
+                first_byte_timeout_s=config.first_byte_timeout_s,
+                stalled_timeout_s=config.first_byte_timeout_s,
+            ),
+        )
+        for number in range(1, config.gateways + 1)
+    ]
+    return [
+        ChildSpec("discovery", "registry.discovery.process:run", encode(discovery)),
+        *(
+            ChildSpec(
+                settings.name,
+                "registry.gateway.process:run",
+                encode(GatewayStart(settings, logs, config.stop_timeout_s)),
+                (listening.fileno(),),
+            )
+            for settings in gateways
+        ),
+    ]
+
+
+def _listen(host: str, port: int) -> socket.socket:
+    """The one listening socket that all gateways share, so that a dead one's connections go to the others."""
+    try:
+        family, _, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+    except (OSError, UnicodeError) as error:
+        raise ConfigError(f"cannot listen on {host!r}: {error}") from None
+    listening = socket.socket(family, socket.SOCK_STREAM)
+    try:
+        listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listening.bind(address)
+        listening.listen(BACKLOG)
+    except OSError as error:
+        listening.close()
+        if error.errno == errno.EADDRINUSE:
+            raise ConfigError(f"port {port} of {host} is in use by another program; choose one with --port") from None
+        raise ConfigError(f"cannot listen on {host} port {port}: {error.strerror}") from None
+    listening.setblocking(False)
+    return listening
+
+
+def address_of(listening: socket.socket) -> str:
+    """The URL under which a listening socket is reached."""
+    host, port = listening.getsockname()[:2]
+    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+
+
+def _announce_once(supervisor: Supervisor, listening: socket.socket) -> Callable[[], None]:
+    def announce() -> None:
+        supervisor.on_ready = lambda: None
+        logger.info("serving on %s", address_of(listening))
+
+    return announce
