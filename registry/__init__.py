@@ -32,8 +32,8 @@ if TYPE_CHECKING:
     from registry.kinds import Outcome as Outcome
     from registry.models import Backend as Backend
     from registry.models import BackendView as BackendView
-    from registry.models import Model as Model
     from registry.models import Lease as Lease
+    from registry.models import Model as Model
     from registry.supervisor import Supervisor as Supervisor
     from registry.supervisor import Worker as Worker
 

@@ -32,7 +32,8 @@ class Registry(Operations, BlockingFace):
     def __init__(self, channel: Channel) -> None:
         self._client = Client(channel, CommandError.classes())
 
-    def _call(self, call: Call[T]) -> T:
+    def perform(self, call: Call[T]) -> T:
+        """Ask, wait, and read the answer; every operation goes through here."""
         return call.read(
             self._client.ask(call.command, timeout=call.timeout, changes=call.changes, on_orphan=call.on_orphan)
         )
@@ -73,7 +74,8 @@ class AsyncRegistry(Operations, AsyncFace):
     def __init__(self, channel: Channel) -> None:
         self._client = AsyncClient(channel, CommandError.classes())
 
-    async def _call(self, call: Call[T]) -> T:
+    async def perform(self, call: Call[T]) -> T:
+        """Ask, await, and read the answer; every operation goes through here."""
         return call.read(
             await self._client.ask(call.command, timeout=call.timeout, changes=call.changes, on_orphan=call.on_orphan)
         )

@@ -58,14 +58,16 @@ class Call(Generic[T]):
 class BlockingFace:
     """A face whose operations return their results."""
 
-    def _call(self, call: Call[T]) -> T:
+    def perform(self, call: Call[T]) -> T:
+        """Ask, wait, and read the answer."""
         raise NotImplementedError
 
 
 class AsyncFace:
     """A face whose operations are awaited."""
 
-    async def _call(self, call: Call[T]) -> T:
+    async def perform(self, call: Call[T]) -> T:
+        """Ask, await, and read the answer."""
         raise NotImplementedError
 
 
@@ -86,10 +88,10 @@ class operation(Generic[P, T]):  # noqa: N801 - used as a decorator
         if face is None:
             return self
         make = self._make
-        call = face._call
+        perform = face.perform
 
         def method(*args: P.args, **kwargs: P.kwargs) -> Any:
-            return call(make(*args, **kwargs))
+            return perform(make(*args, **kwargs))
 
         return method
 
@@ -133,9 +135,7 @@ def _give_back(raw: msgspec.Raw) -> bytes:
     return _encode(c.Release(_grant(raw).id, outcome=Outcome.CANCELLED))
 
 
-def release_command(
-    lease: Lease, outcome: Outcome, latency_ms: int | None, first_byte_ms: int | None
-) -> c.Release:
+def release_command(lease: Lease, outcome: Outcome, latency_ms: int | None, first_byte_ms: int | None) -> c.Release:
     """The command that gives a lease back."""
     return c.Release(lease.id, outcome, latency_ms, first_byte_ms)
 

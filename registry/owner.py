@@ -102,9 +102,7 @@ class RegistryActor(Actor):
         if not having:
             raise ModelNotFound(command.model, backends.healthy_models()[:NAMED_MODELS])
         candidates = [
-            id
-            for id in having
-            if id not in command.exclude and backends.require(id).status is BackendStatus.HEALTHY
+            id for id in having if id not in command.exclude and backends.require(id).status is BackendStatus.HEALTHY
         ]
         if not candidates:
             raise NoBackendAvailable(command.model, RETRY_AFTER_S)

@@ -5,10 +5,10 @@ import sys
 
 def main() -> int:
     """Run the command line."""
-    if sys.version_info < (3, 11):
-        version = "%d.%d" % sys.version_info[:2]
+    if sys.version_info < (3, 11):  # noqa: UP036 - pip checks this too, but not everybody starts it by pip
+        version = "%d.%d" % sys.version_info[:2]  # noqa: UP031 - the only form that every Python 3 reads
         sys.exit("actor-registry: needs Python 3.11 or newer, this is Python " + version)
-    from registry.cli.app import run
+    from registry.cli.app import run  # noqa: PLC0415 - an old Python could not read it
 
     return run()
 

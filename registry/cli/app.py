@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from importlib.metadata import version
+from importlib.metadata import PackageNotFoundError, version
 from typing import Annotated
 
 import typer
@@ -22,7 +22,11 @@ app = typer.Typer(
 
 def _version(wanted: bool) -> None:
     if wanted:
-        typer.echo(f"actor-registry {version('actor-registry')}")
+        try:
+            installed = version("actor-registry")
+        except PackageNotFoundError:
+            installed = "(run from a checkout that is not installed)"
+        typer.echo(f"actor-registry {installed}")
         raise typer.Exit
 
 

@@ -12,7 +12,7 @@ from registry.config import load_config
 from registry.logs import LogFormat
 
 
-def serve(
+def serve(  # noqa: PLR0917 - typer makes the flags from them; nobody passes them by position
     config: Annotated[Path | None, typer.Option("--config", envvar="ACTOR_REGISTRY_CONFIG", help="YAML file.")] = None,
     host: Annotated[
         str | None,
@@ -56,6 +56,6 @@ def serve(
         },
         os.environ,
     )
-    from registry.server import serve as serve_with  # after the settings are known to be right: it imports a lot
+    from registry.server import serve as serve_with  # noqa: PLC0415 - it imports a lot, and the settings may be wrong
 
     serve_with(settings)

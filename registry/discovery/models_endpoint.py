@@ -45,7 +45,7 @@ async def ask_models(client: httpx2.AsyncClient, url: str, api_key: str | None) 
     headers = {"authorization": f"Bearer {api_key}"} if api_key else {}
     body = bytearray()
     try:
-        async with client.stream("GET", f"{url}/v1/models", headers=headers) as response:
+        async with client.stream("GET", f"{url.removesuffix('/v1')}/v1/models", headers=headers) as response:
             if response.status_code != httpx2.codes.OK:
                 raise BackendDown(f"GET /v1/models answered {response.status_code}")
             async for chunk in response.aiter_bytes():

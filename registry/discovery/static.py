@@ -31,7 +31,9 @@ async def reconcile(registry: AsyncRegistry, named: Sequence[Backend]) -> None:
             await registry.remove_backend(id)
     for id, backend in wanted.items():
         view_now = present.get(id)
-        if view_now is None or (view_now.discovery_source is DiscoverySource.STATIC and not _is_same(backend, view_now)):
+        if view_now is None or (
+            view_now.discovery_source is DiscoverySource.STATIC and not _is_same(backend, view_now)
+        ):
             await registry.add_backend(backend)
         elif view_now.discovery_source is not DiscoverySource.STATIC:
             logger.warning("the backend %s was added by hand before; it is left as it is", id)
