@@ -97,9 +97,7 @@ class Backends:
         counters = self.counters.get(record.id) or _NOTHING_COUNTED
         if counters.last_health_check_s > record.last_health_check_s:
             record = msgspec.structs.replace(record, last_health_check_s=counters.last_health_check_s)
-        return BackendState(
-            record, self.pending[record.id], counters.total_requests, counters.avg_latency_ms
-        )
+        return BackendState(record, self.pending[record.id], counters.total_requests, counters.avg_latency_ms)
 
     def states(self, model: str | None, status: BackendStatus | None) -> list[BackendState]:
         """The backends that have a model and are in a status, in order of their arrival."""
@@ -197,7 +195,9 @@ class Backends:
     def update_latency(self, id: str, latency_ms: int) -> int:
         """Take a sample into the moving average: `(sample + 4 * old) // 5`, the first one as it is."""
         self.require(id)
-        return self._count(id, avg_latency_ms=moved_average(self._counters(id).avg_latency_ms, latency_ms)).avg_latency_ms
+        return self._count(
+            id, avg_latency_ms=moved_average(self._counters(id).avg_latency_ms, latency_ms)
+        ).avg_latency_ms
 
     def request_ended(self, id: str, latency_ms: int | None) -> None:
         """Count a request that has ended and, if it says something, how long it took."""

@@ -22,9 +22,7 @@ class Traffic:
     """The tables of counts. All labels come from the registry itself, so their number is bounded by it."""
 
     def __init__(self) -> None:
-        self.requests: Table[TrafficKey, int] = Table(
-            "traffic", tuple[str, str, Outcome], int, durable=False
-        )
+        self.requests: Table[TrafficKey, int] = Table("traffic", tuple[str, str, Outcome], int, durable=False)
         self.durations = Table("durations", str, HistogramRecord, durable=False)
         self.first_bytes = Table("first_bytes", str, HistogramRecord, durable=False)
         self.http_errors = Table("http_errors", int, int, durable=False)

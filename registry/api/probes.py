@@ -1,0 +1,79 @@
+"""`/health`, `/livez` and `/readyz`: three questions that are easily mixed up.
+
+`/livez`: is this process alive? It asks nobody, since restarting this process cures nothing else. `/readyz`:
+would a request be answered now? `/health`: what is the state of the registry, in the words of the
+service-registry seed.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from datetime import UTC, datetime
+from http import HTTPStatus
+
+from starlette.requests import Request
+from starlette.responses import JSONResponse, PlainTextResponse, Response
+
+from actors.errors import ActorsError
+from registry.api.reading import ReadableRegistry
+from registry.kinds import BackendStatus
+from registry.models import BackendView
+
+READY_TIMEOUT_S = 1.0
+
+
+class Probes:
+    """Answers probes.
+
+    Args:
+        registry: Asked for the backends.
+        is_draining: Whether this process takes no new clients any more.
+    """
+
+    def __init__(self, registry: ReadableRegistry, is_draining: Callable[[], bool]) -> None:
+        self._registry = registry
+        self._is_draining = is_draining
+
+    async def health(self, request: Request) -> Response:  # noqa: ARG002 -- a Starlette endpoint
+        """`GET /health`."""
+        backends = await self._registry.get_all_backends()
+        return JSONResponse(
+            {
+                "status": "healthy",
+                "registry": "running",
+                "registered_services": len(backends),
+                "healthy_services": sum(map(is_healthy, backends)),
+                "timestamp": datetime.now(UTC).replace(tzinfo=None).isoformat(),
+            }
+        )
+
+    async def live(self, request: Request) -> Response:  # noqa: ARG002 -- a Starlette endpoint
+        """`GET /livez`."""
+        return PlainTextResponse("alive\n")
+
+    async def ready(self, request: Request) -> Response:  # noqa: ARG002 -- a Starlette endpoint
+        """`GET /readyz`."""
+        reason = await self._why_not_ready()
+        if reason is None:
+            return PlainTextResponse("ready\n")
+        return PlainTextResponse(f"{reason}\n", HTTPStatus.SERVICE_UNAVAILABLE)
+
+    async def _why_not_ready(self) -> str | None:
+        if self._is_draining():
+            return "draining: this gateway takes no new requests"
+        try:
+            async with asyncio.timeout(READY_TIMEOUT_S):
+                backends = await self._registry.get_all_backends()
+        except TimeoutError:
+            return f"the owner did not answer within {READY_TIMEOUT_S:g} s"
+        except ActorsError as error:
+            return f"the owner does not answer: {error}"
+        if not any(map(is_healthy, backends)):
+            return "no healthy backend"
+        return None
+
+
+def is_healthy(backend: BackendView) -> bool:
+    """Whether requests are sent to this backend."""
+    return backend.status == BackendStatus.HEALTHY

@@ -1,0 +1,59 @@
+"""A gateway process, from its start to the end of its last stream."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import signal
+import socket
+
+import msgspec
+import uvloop
+
+from actors.child import Child
+from registry.api.app import create_app
+from registry.client import AsyncRegistry
+from registry.gateway.app import Gateway
+from registry.gateway.settings import GatewaySettings
+from registry.logs import LogSettings, configure
+
+logger = logging.getLogger(__name__)
+
+
+class GatewayStart(msgspec.Struct, frozen=True):
+    """The payload of a gateway process; it also carries the listening socket.
+
+    Attributes:
+        settings: What the gateway is told.
+        logs: How it logs.
+        drain_s: How long streams may go on after it was told to stop, in seconds.
+    """
+
+    settings: GatewaySettings
+    logs: LogSettings
+    drain_s: float
+
+
+def run(child: Child) -> None:
+    """The gateway process."""
+    child.leave_with_supervisor()
+    start = msgspec.msgpack.decode(child.payload, type=GatewayStart)
+    configure(start.logs, child.name)
+    uvloop.run(_serve(child, start))
+
+
+async def _serve(child: Child, start: GatewayStart) -> None:
+    assert child.channel is not None  # noqa: S101 - every worker is given one
+    stopped = asyncio.Event()
+    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, stopped.set)
+    registry = AsyncRegistry(child.channel)
+    gateway = Gateway(registry, start.settings)
+    gateway.mount(create_app(registry, is_draining=lambda: gateway.draining))
+    with socket.socket(fileno=child.fds[0]) as listening:
+        gateway.serve(listening)
+        child.ready()
+        await stopped.wait()
+        cut_off = await gateway.drain(start.drain_s)
+        if cut_off:
+            logger.warning("%d connections were cut off after %.0f s", cut_off, start.drain_s)
+    registry.close()

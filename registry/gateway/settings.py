@@ -1,0 +1,40 @@
+"""What a gateway is told at its start."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import msgspec
+
+from registry.gateway.http1.limits import ServerLimits, UpstreamLimits
+
+
+class GatewaySettings(msgspec.Struct, frozen=True, kw_only=True):
+    """What a gateway is told at its start; nothing of it changes afterwards.
+
+    Attributes:
+        name: Which of the gateways this is, for example `gateway-1`; part of every answer.
+        loopback: Whether the listening socket can be reached from this machine only.
+        api_keys: The key of each backend that needs one, by the backend's URL.
+        allowed_hosts: Host names by which this server may be called, besides localhost and IP addresses.
+        allowed_origins: Foreign web pages that may write, for example `https://chat.example`.
+        server: What clients may take.
+        upstream: How long backends may take.
+        max_buffered_bytes: The longest answer that is read whole before any of it is sent, so that a break
+            gives a clean error.
+        tick_s: How precisely time-outs are kept.
+    """
+
+    name: str
+    loopback: bool
+    api_keys: Mapping[str, str] = msgspec.field(default_factory=dict)
+    allowed_hosts: frozenset[str] = frozenset()
+    allowed_origins: frozenset[str] = frozenset()
+    server: ServerLimits = ServerLimits()
+    upstream: UpstreamLimits = UpstreamLimits()
+    max_buffered_bytes: int = 16 * 1024 * 1024
+    tick_s: float = 0.5
+
+    def __repr__(self) -> str:
+        # Keys must not reach a log by way of a traceback or a debug line.
+        return f"GatewaySettings(name={self.name!r}, loopback={self.loopback}, api_keys=<{len(self.api_keys)}>)"

@@ -1,0 +1,245 @@
+"""The control plane, through a gateway and over real sockets."""
+
+from __future__ import annotations
+
+import asyncio
+import math
+import re
+from datetime import UTC, datetime
+
+import pytest
+from prometheus_client.parser import text_string_to_metric_families
+
+from actors.errors import CallTimeout
+from registry.api.app import create_app
+from registry.api.exposition import render
+from registry.kinds import BackendStatus, BackendType, DiscoverySource, Outcome
+from registry.metrics import BackendMetrics, Histogram, Metrics, TrafficMetrics
+from registry.models import BackendView, Model
+from tests.registry.gateway.stand_ins import World, get, on_loop, post, world
+
+METRICS = Metrics(
+    epoch=2,
+    revision=7,
+    leases=3,
+    backends=[BackendMetrics("a", BackendStatus.HEALTHY, 3), BackendMetrics("b/c", BackendStatus.UNHEALTHY, 0)],
+    traffic=[TrafficMetrics("a", 'm "x"', Outcome.OK, 11), TrafficMetrics("a", "m", Outcome.CANCELLED, 1)],
+    durations=[Histogram("a", [(0.1, 1), (1.0, 4), (math.inf, 5)], 6.5)],
+    first_bytes=[Histogram("a", [(0.1, 5), (math.inf, 5)], 0.25)],
+    http_errors={502: 2},
+)
+
+
+def view(id: str, status: BackendStatus, *models: Model) -> BackendView:
+    """A backend as the registry hands it out."""
+    return BackendView(
+        id=id,
+        name=id,
+        url=f"http://host/{id}",
+        backend_type=BackendType.VLLM,
+        status=status,
+        last_health_check=datetime(2026, 1, 2, tzinfo=UTC),
+        models=models,
+        priority=0,
+        pending_requests=0,
+        total_requests=0,
+        avg_latency_ms=0,
+        discovery_source=DiscoverySource.STATIC,
+        metadata={},
+    )
+
+
+class FakeReadable:
+    """The part of a registry that the control plane reads, in memory."""
+
+    def __init__(self) -> None:
+        self.backends = [
+            view("a", BackendStatus.HEALTHY, Model(id="m")),
+            view("b/c", BackendStatus.UNHEALTHY),
+        ]
+        self.failure: Exception | None = None
+        self.asked = 0
+        self.silent = False
+
+    async def get_all_backends(self) -> list[BackendView]:
+        self.asked += 1
+        if self.silent:
+            await asyncio.Event().wait()
+        if self.failure is not None:
+            raise self.failure
+        return self.backends
+
+    async def get_backend(self, id: str, /) -> BackendView | None:
+        return next((backend for backend in self.backends if backend.id == id), None)
+
+    async def metrics(self) -> Metrics:
+        return METRICS
+
+
+def mounted(w: World) -> FakeReadable:
+    """Put the control plane over a registry in memory into a gateway."""
+    readable = FakeReadable()
+    w.gateway.mount(create_app(readable, is_draining=lambda: w.gateway.draining))
+    return readable
+
+
+@on_loop
+async def test_health_is_the_seeds() -> None:
+    """`/health` has exactly the fields of the service-registry seed, in their order, as compact JSON."""
+    async with world() as w:
+        mounted(w)
+        answer = await w.ask(get("/health"))
+        assert (answer.status, answer.headers["content-type"]) == (200, "application/json")
+        pattern = (
+            r'{"status":"healthy","registry":"running","registered_services":2,"healthy_services":1,"timestamp":"(.*)"}'
+        )
+        found = re.fullmatch(pattern, answer.received.decode())
+        assert found is not None
+        assert datetime.fromisoformat(found[1]).tzinfo is None
+
+
+@pytest.mark.parametrize(
+    ("query", "ids"),
+    [
+        ("", ["a", "b/c"]),
+        ("?model=m", ["a"]),
+        ("?status=unhealthy", ["b/c"]),
+        ("?status=healthy&model=m", ["a"]),
+        ("?model=other", []),
+    ],
+)
+@on_loop
+async def test_backends_can_be_chosen(query: str, ids: list[str]) -> None:
+    """`/backends` lists backends with the revision it is at, all of them or by model and status."""
+    async with world() as w:
+        mounted(w)
+        answer = await w.ask(get(f"/backends{query}"))
+        assert answer.json()["revision"] == 7
+        assert [backend["id"] for backend in answer.json()["backends"]] == ids
+
+
+@on_loop
+async def test_one_backend() -> None:
+    """`/backends/{id}` takes ids with slashes in them."""
+    async with world() as w:
+        mounted(w)
+        for path in ("/backends/b/c", "/backends/b%2Fc"):
+            assert (await w.ask(get(path))).json()["url"] == "http://host/b/c"
+
+
+@pytest.mark.parametrize(
+    ("request_bytes", "status", "detail"),
+    [
+        (get("/backends/x"), 404, "No backend has the id 'x'."),
+        (get("/backends?status=ill"), 400, "'ill' is not a status; there are: healthy, unhealthy, unknown, draining."),
+        (get("/nothing"), 404, "There is nothing at /nothing."),
+        (get("/health/"), 404, "There is nothing at /health/."),
+        (post(b"{}", path="/health"), 405, "POST is not allowed for /health."),
+    ],
+)
+@on_loop
+async def test_errors_are_problem_details(request_bytes: bytes, status: int, detail: str) -> None:
+    """Errors outside `/v1` have the form of RFC 9457."""
+    async with world() as w:
+        mounted(w)
+        answer = await w.ask(request_bytes)
+        assert (answer.status, answer.headers["content-type"]) == (status, "application/problem+json")
+        problem = answer.json()
+        assert list(problem) == ["type", "title", "status", "detail"]
+        assert (problem["status"], problem["detail"]) == (status, detail)
+        assert answer.headers.get("allow") == ("GET, HEAD" if status == 405 else None)
+        assert w.registry.errors == [status]
+
+
+@on_loop
+async def test_head_works() -> None:
+    """HEAD is answered like GET without its body."""
+    async with world() as w:
+        mounted(w)
+        peer = await w.connect()
+        whole = await w.ask_on(peer, get("/backends"))
+        head = await w.ask_on(peer, get("/backends", method="HEAD"))
+        assert int(head.headers["content-length"]) == len(whole.received)
+        assert (await w.ask_on(peer, get("/livez"))).status == 200
+
+
+@on_loop
+async def test_silent_owner_makes_503() -> None:
+    """A question the owner does not answer is a problem that may be over soon."""
+    async with world() as w:
+        mounted(w).failure = CallTimeout("no answer within 5 s")
+        answer = await w.ask(get("/health"))
+        assert (answer.status, answer.headers["retry-after"]) == (503, "1")
+
+
+@on_loop
+async def test_livez_asks_nobody() -> None:
+    """`/livez` says that this process lives, whatever the owner does."""
+    async with world() as w:
+        readable = mounted(w)
+        readable.silent = True
+        assert (await w.ask(get("/livez"))).status == 200
+        assert readable.asked == 0
+
+
+@on_loop
+async def test_readyz_tells_why_not() -> None:
+    """`/readyz` is 200 while a request would be answered, else 503 with the reason."""
+    async with world() as w:
+        readable = mounted(w)
+        peer = await w.connect()
+        assert (await w.ask_on(peer, get("/readyz"))).status == 200
+        readable.silent = True
+        late = await w.ask_on(peer, get("/readyz"))
+        assert (late.status, late.received) == (503, b"the owner did not answer within 1 s\n")
+        readable.silent = False
+        readable.failure = CallTimeout("late")
+        assert (await w.ask_on(peer, get("/readyz"))).received == b"the owner does not answer: late\n"
+        readable.failure = None
+        readable.backends = readable.backends[1:]
+        assert (await w.ask_on(peer, get("/readyz"))).received == b"no healthy backend\n"
+        w.gateway.draining = True
+        assert (await w.ask_on(peer, get("/readyz"))).received.startswith(b"draining")
+
+
+@on_loop
+async def test_metrics_page_is_prometheus_text() -> None:
+    """`/metrics` is served in the form that Prometheus reads."""
+    async with world() as w:
+        mounted(w)
+        answer = await w.ask(get("/metrics"))
+        assert answer.headers["content-type"].startswith("text/plain; version=0.0.4")
+        assert answer.received == render(METRICS)
+
+
+def test_every_figure_is_exposed() -> None:
+    """Each figure of the owner's snapshot appears once under its name, with its labels."""
+    samples = {
+        (sample.name, *sample.labels.values()): sample.value
+        for family in text_string_to_metric_families(render(METRICS).decode())
+        for sample in family.samples
+    }
+    prefix = "actor_registry_"
+    assert samples == {
+        (prefix + "epoch",): 2,
+        (prefix + "revision",): 7,
+        (prefix + "leases",): 3,
+        (prefix + "backends", "healthy"): 1,
+        (prefix + "backends", "unhealthy"): 1,
+        (prefix + "backends", "unknown"): 0,
+        (prefix + "backends", "draining"): 0,
+        (prefix + "pending_requests", "a"): 3,
+        (prefix + "pending_requests", "b/c"): 0,
+        (prefix + "requests_total", "a", 'm "x"', "ok"): 11,
+        (prefix + "requests_total", "a", "m", "cancelled"): 1,
+        (prefix + "request_duration_seconds_bucket", "a", "0.1"): 1,
+        (prefix + "request_duration_seconds_bucket", "a", "1.0"): 4,
+        (prefix + "request_duration_seconds_bucket", "a", "+Inf"): 5,
+        (prefix + "request_duration_seconds_count", "a"): 5,
+        (prefix + "request_duration_seconds_sum", "a"): 6.5,
+        (prefix + "first_byte_seconds_bucket", "a", "0.1"): 5,
+        (prefix + "first_byte_seconds_bucket", "a", "+Inf"): 5,
+        (prefix + "first_byte_seconds_count", "a"): 5,
+        (prefix + "first_byte_seconds_sum", "a"): 0.25,
+        (prefix + "http_errors_total", "502"): 2,
+    }
