@@ -1,0 +1,62 @@
+"""Measuring several things in one run so that the noise of the machine hits them alike."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping
+from statistics import median
+
+Sampler = Callable[[float], float]
+"""Measures for that many seconds; returns one number."""
+
+SLICE_S = 0.1
+"""How long one thing is measured before it is the next one's turn."""
+
+SHORTEST_SLICE_S = 0.01
+
+
+def p50_us(call: Callable[[], object]) -> Sampler:
+    """A sampler that makes one call after the other and gives the median of their times in microseconds."""
+
+    def sample(seconds: float) -> float:
+        clock = time.perf_counter_ns
+        taken: list[int] = []
+        before = clock()
+        end = before + int(seconds * 1e9)
+        while before < end:
+            call()
+            after = clock()
+            taken.append(after - before)
+            before = after
+        return median(taken) / 1_000
+
+    return sample
+
+
+def in_rounds(samplers: Mapping[str, Sampler], seconds: float) -> dict[str, list[float]]:
+    """What the samplers measured in each round; in a round all have a turn, and the first round does not count.
+
+    Args:
+        samplers: What to measure, by name.
+        seconds: About how long that may take. There are at least two rounds that count.
+    """
+    end = time.monotonic() + seconds
+    slice_s = max(SHORTEST_SLICE_S, min(SLICE_S, seconds / len(samplers) / 3))
+    results: dict[str, list[float]] = {name: [] for name in samplers}
+    for sample in samplers.values():
+        sample(slice_s)
+    rounds = 0
+    while rounds < 2 or time.monotonic() + slice_s * len(samplers) <= end:
+        for name, sample in samplers.items():
+            results[name].append(sample(slice_s))
+        rounds += 1
+    return results
+
+
+def ratio(dividend: list[float], divisor: list[float]) -> float:
+    """The median of the ratios of the rounds: what slows a whole round down leaves its ratio as it is.
+
+    >>> ratio([20.0, 44.0, 20.0], [10.0, 22.0, 11.0])
+    2.0
+    """
+    return median(one / other for one, other in zip(dividend, divisor, strict=True))

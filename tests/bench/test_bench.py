@@ -1,0 +1,171 @@
+"""`python -m bench`: the shape of what it prints and how it ends. That a goal holds is not for a test to say."""
+
+from __future__ import annotations
+
+import json
+import operator
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Generator
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+
+from bench import __main__ as command
+from bench.figures import Figure, at_least, at_most
+
+ROOT = Path(__file__).parents[2]
+
+GOALS = {"ask_over_pipe": (3, operator.le), "manager_over_ask": (7, operator.ge)}
+"""The goals of the queue benchmark as the issues set them, and their directions."""
+
+EXPECTED = {
+    "pipe_ping_pong_p50": "µs",
+    "ask_p50": "µs",
+    "ask_over_pipe": "x",
+    "message_queue_p50": "µs",
+    "simple_queue_p50": "µs",
+    "mp_queue_p50": "µs",
+    "manager_increment_p50": "µs",
+    "manager_over_ask": "x",
+    "pipelined_changes": "1/s",
+}
+
+
+def bench(*arguments: str) -> subprocess.Popen[str]:
+    """The command, running in a process group of its own."""
+    return subprocess.Popen(
+        [sys.executable, "-m", "bench", *arguments],
+        cwd=ROOT,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        encoding="utf-8",
+        env=os.environ | {"PYTHONIOENCODING": "utf-8"},
+        start_new_session=True,
+    )
+
+
+@pytest.fixture(scope="module")
+def queue_run() -> tuple[int, list[dict[str, Any]]]:
+    """The exit code and the lines of one short run."""
+    with bench("queue", "--json", "--seconds", "1") as process:
+        out, err = process.communicate(timeout=60)
+    assert err == ""
+    return process.returncode, [json.loads(line) for line in out.splitlines()]
+
+
+def test_each_line_is_one_figure(queue_run: tuple[int, list[dict[str, Any]]]) -> None:
+    """Name, number, unit, goal and whether it holds, and nothing else."""
+    for line in queue_run[1]:
+        assert list(line) == ["figure", "value", "unit", "goal", "holds"]
+        assert isinstance(line["figure"], str)
+        assert isinstance(line["unit"], str)
+        assert type(line["value"]) in {int, float}
+        assert line["value"] >= 0
+
+
+def test_all_figures_are_there_once(queue_run: tuple[int, list[dict[str, Any]]]) -> None:
+    """The contenders, the ratios and the kill trials."""
+    units = {line["figure"]: line["unit"] for line in queue_run[1]}
+    assert len(units) == len(queue_run[1])
+    assert units.items() >= EXPECTED.items()
+    for line in queue_run[1]:
+        if line["figure"] in EXPECTED:
+            assert line["value"] > 0
+
+
+def test_kill_trials_are_counted(queue_run: tuple[int, list[dict[str, Any]]]) -> None:
+    """Trials that were survived, of so many; both queues had equally many."""
+    lines = {line["figure"]: line for line in queue_run[1]}
+    theirs, ours = lines["mp_queue_survives_kill"], lines["ours_survives_kill"]
+    assert theirs["unit"] == ours["unit"]
+    trials = int(ours["unit"].removeprefix("of "))
+    assert trials >= 1
+    assert ours["value"] == trials
+    assert theirs["value"] <= trials
+
+
+def test_goals_are_those_of_the_issues(queue_run: tuple[int, list[dict[str, Any]]]) -> None:
+    """`holds` follows from value and goal; a figure without a goal has neither."""
+    for line in queue_run[1]:
+        goal, compare = GOALS.get(line["figure"], (None, operator.eq))
+        assert line["goal"] == goal
+        assert line["holds"] is (None if goal is None else compare(line["value"], goal))
+
+
+def test_exit_code_tells_whether_all_goals_held(queue_run: tuple[int, list[dict[str, Any]]]) -> None:
+    """0 if every goal held, 1 if not."""
+    code, lines = queue_run
+    assert code == (0 if all(line["holds"] is not False for line in lines) else 1)
+
+
+@pytest.mark.parametrize(("value", "code"), [(2.0, 0), (3.0, 0), (3.1, 1)])
+def test_one_missed_goal_is_enough(value: float, code: int, capsys: pytest.CaptureFixture[str]) -> None:
+    """Also when it is not the last figure."""
+
+    class Stub:
+        SECONDS = 1.0
+
+        def run(self, _: float) -> Generator[Figure, None, None]:
+            yield Figure("first", value, "x", goal=at_most(3))
+            yield Figure("second", 9, "x", goal=at_least(7))
+            yield Figure("third", 1, "µs")
+
+    assert command._print(Stub(), 1.0, as_json=False) == code
+    assert ("NO" in capsys.readouterr().out) is bool(code)
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        [],
+        ["nothing"],
+        ["queue", "--seconds"],
+        ["queue", "--seconds", "soon"],
+        ["queue", "--seconds", "0"],
+        ["queue", "--seconds", "inf"],
+        ["queue", "--fast"],
+    ],
+)
+def test_wrong_usage_is_one_sentence(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    """And exit code 2."""
+    with pytest.raises(SystemExit) as exit_:
+        command._parser().parse_args(arguments)
+    assert exit_.value.code == 2
+    said = capsys.readouterr().err
+    assert said.startswith("bench: ")
+    assert said.count("\n") == 1
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
+def test_no_process_outlives_it(number: signal.Signals) -> None:
+    """Whatever ends it; and Ctrl-C, which a terminal sends to the whole group, is no traceback."""
+    with bench("queue", "--seconds", "30") as process:
+        children = wait_for_children(psutil.Process(process.pid), 8)
+        if number is signal.SIGINT:
+            os.killpg(process.pid, number)
+        else:
+            process.send_signal(number)
+        _, err = process.communicate(timeout=30)
+    _, alive = psutil.wait_procs(children, timeout=10)
+    assert alive == []
+    assert process.returncode == (-number if number is signal.SIGKILL else 128 + number)
+    if number is not signal.SIGKILL:
+        assert "Traceback" not in err
+
+
+def wait_for_children(process: psutil.Process, count: int) -> list[psutil.Process]:
+    """The children of a process and theirs, when there are that many."""
+    deadline = time.monotonic() + 30
+    while time.monotonic() < deadline:
+        children = process.children(recursive=True)
+        if len(children) >= count:
+            return children
+        time.sleep(0.02)  # there is no event for the start of somebody else's children
+    pytest.fail("the benchmark did not start its processes")
