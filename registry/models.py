@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Annotated, Self
 
@@ -87,7 +88,7 @@ class Backend(BaseModel):
     id: Annotated[str, Field(max_length=512)] = ""
     name: Annotated[str, Field(max_length=512)] = ""
     backend_type: BackendType = BackendType.GENERIC
-    models: Annotated[tuple[Model, ...], Field(max_length=MAX_MODELS)] = ()
+    models: Annotated[Sequence[Model], Field(max_length=MAX_MODELS), AfterValidator(tuple)] = ()
     status: BackendStatus = BackendStatus.UNKNOWN
     priority: Annotated[int, Field(ge=-(2**31), le=2**31 - 1)] = 0
     discovery_source: DiscoverySource = DiscoverySource.MANUAL

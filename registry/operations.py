@@ -14,6 +14,7 @@ import msgspec
 
 from actors.client import DEFAULT_TIMEOUT_S
 from registry import commands as c
+from registry.errors import InvalidField
 from registry.kinds import BackendStatus, Outcome
 from registry.metrics import Metrics
 from registry.models import Backend, BackendView, Lease, Model
@@ -48,11 +49,23 @@ class Call(Generic[T]):
         changes: bool = True,
         on_orphan: Callable[[msgspec.Raw], bytes | None] | None = None,
     ) -> None:
-        self.command = _encode(command)
+        try:
+            self.command = _encode(command)
+        except (TypeError, ValueError, OverflowError) as error:
+            raise _why_not_encoded(command) from error
         self.read = read
         self.timeout = timeout
         self.changes = changes
         self.on_orphan = on_orphan
+
+
+def _why_not_encoded(command: c.Command) -> InvalidField:
+    for field in command.__struct_fields__:
+        try:
+            _encode(getattr(command, field))
+        except (TypeError, ValueError, OverflowError) as error:
+            return InvalidField(field, f"cannot be sent: {error}")
+    return InvalidField("", "cannot be sent")
 
 
 class BlockingFace:
@@ -78,6 +91,9 @@ class operation(Generic[P, T]):  # noqa: N801 - used as a decorator
         self._make = make
         functools.update_wrapper(self, make)  # type: ignore[arg-type]  # an instance may stand for a function here
 
+    def __set_name__(self, cls: type, name: str) -> None:
+        self._name = name
+
     @overload
     def __get__(self, face: None, cls: type) -> Self: ...
     @overload
@@ -93,6 +109,8 @@ class operation(Generic[P, T]):  # noqa: N801 - used as a decorator
         def method(*args: P.args, **kwargs: P.kwargs) -> Any:
             return perform(make(*args, **kwargs))
 
+        # From now on the face finds the method in itself and does not come here again.
+        face.__dict__[self._name] = functools.update_wrapper(method, make)
         return method
 
 
@@ -187,7 +205,7 @@ class Operations:
     @operation
     @staticmethod
     def get_backends_for_model(model_id: str) -> Call[list[BackendView]]:
-        """The backends that have a model, whatever their status; none if nobody knows it."""
+        """The backends that have a model, whatever their status, in the order in which they came to have it."""
         return Call(c.GetBackends(model=model_id), _views, changes=False)
 
     @operation
@@ -294,7 +312,10 @@ class Operations:
         Raises:
             ModelNotFound: No backend has it.
             NoBackendAvailable: None of those that have it can be given a request now.
+            InvalidField: `exclude` is a string.
         """
+        if isinstance(exclude, str):
+            raise InvalidField("exclude", "must be a list of ids, not one string")
         command = c.Acquire(model, tuple(exclude), lease_s)
         return Call(command, _lease, timeout=timeout, on_orphan=_give_back)
 

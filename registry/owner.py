@@ -87,8 +87,10 @@ class RegistryActor(Actor):
         self.backends.add(command.backend, context.wall_s)
 
     def _remove_backend(self, command: c.RemoveBackend, _: Context) -> BackendState:
+        removed = self.backends.remove(command.id)
         self.traffic.forget(command.id)
-        return self.backends.remove(command.id)
+        self.leases.forget(command.id)
+        return removed
 
     def _get_backends(self, command: c.GetBackends, _: Context) -> list[BackendState]:
         return self.backends.states(command.model, command.status)
@@ -106,7 +108,7 @@ class RegistryActor(Actor):
         ]
         if not candidates:
             raise NoBackendAvailable(command.model, RETRY_AFTER_S)
-        chosen = least_pending(candidates, backends.pending, self.leases.granted)
+        chosen = least_pending(candidates, backends.pending, self.leases.latest)
         now_s = context.monotonic_s
         lease = LeaseRecord(context.session, chosen, command.model, now_s, now_s + command.lease_s)
         id = self.leases.grant(lease, context.epoch)

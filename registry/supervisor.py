@@ -69,6 +69,7 @@ class Supervisor:
         self._directory = StateDirectory(path, f"{Path(sys.argv[0]).name or 'python'} (pid {os.getpid()})")
         settings = Settings("registry.owner:build", self._directory.owner_options(), STOP_BUDGET_S, log_level)
         self._numbers = itertools.count(1)
+        self._stopped = False
         try:
             self._handle = Handle(settings, [self._directory.lock_fd])
         except BaseException:
@@ -124,7 +125,15 @@ class Supervisor:
         return self._handle.pid
 
     def stop(self, budget_s: float = STOP_BUDGET_S) -> None:
-        """End everything: the workers first, which together may take this many seconds, the owner last."""
+        """End everything: the workers first, which together may take this many seconds, the owner last.
+
+        To be called once more does nothing.
+        """
+        if self._stopped:
+            return
+        self._stopped = True
+        if "registry" in self.__dict__:
+            self.registry.close()
         self._handle.stop(budget_s)
         self._directory.close()
 

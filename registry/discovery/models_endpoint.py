@@ -67,11 +67,13 @@ def _read(body: bytes) -> list[Model]:
     >>> _read(b'{"data": [{"id": "m", "max_model_len": 8192}, {"id": "m"}]}')[0].context_length
     8192
     """
+    models: dict[str, Model] = {}
     try:
-        entries = msgspec.json.decode(body, type=_Models).data
-        return list({entry.id: _model(entry) for entry in reversed(entries)}.values())[::-1]
-    except (msgspec.DecodeError, ValidationError) as error:
+        for entry in msgspec.json.decode(body, type=_Models).data:
+            models.setdefault(entry.id, _model(entry))
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError, ValidationError) as error:
         raise BackendDown(f"GET /v1/models answered something else: {str(error).splitlines()[0]}") from error
+    return list(models.values())
 
 
 def _model(entry: _Entry) -> Model:

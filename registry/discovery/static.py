@@ -11,7 +11,7 @@ import httpx2
 from actors.errors import ActorsError
 from registry.client import AsyncRegistry
 from registry.discovery.models_endpoint import TIMEOUT_S, BackendDown, ask_models
-from registry.errors import RegistryError
+from registry.errors import BackendNotFound
 from registry.kinds import BackendStatus, DiscoverySource
 from registry.models import Backend, BackendView, Model
 
@@ -68,7 +68,12 @@ class ModelWatch:
             return
         asked = [view for view in backends if view.status is not BackendStatus.DRAINING]
         self._doubts = {view.id: self._doubts.get(view.id, 0) for view in asked}
-        await asyncio.gather(*(self._ask(view) for view in asked))
+        for view, result in zip(
+            asked, await asyncio.gather(*(self._ask(view) for view in asked), return_exceptions=True), strict=True
+        ):
+            if isinstance(result, Exception):
+                # One backend that nobody foresaw must not end the questions to all the others.
+                logger.error("asking %s failed", view.id, exc_info=result)
 
     async def _ask(self, view: BackendView) -> None:
         try:
@@ -80,10 +85,10 @@ class ModelWatch:
             note = self._note_up(view, models)
         try:
             await note
-        except RegistryError:
+        except BackendNotFound:
             pass  # removed meanwhile
         except ActorsError as error:
-            logger.warning("the owner does not answer: %s", error)
+            logger.warning("what was found out about %s could not be noted: %s", view.id, error)
 
     async def _note_up(self, view: BackendView, models: list[Model]) -> None:
         await self._registry.update_models(view.id, models)

@@ -75,8 +75,10 @@ class Backends:
             self._add_pending(after.backend, 1)
 
     def _add_pending(self, backend: str, amount: int) -> None:
-        self.pending[backend] += amount
-        if not self.pending[backend]:
+        pending = self.pending[backend] + amount
+        if pending:
+            self.pending[backend] = pending
+        else:
             del self.pending[backend]
 
     # -- reading ---------------------------------------------------------------------------------------------
@@ -100,14 +102,14 @@ class Backends:
         return BackendState(record, self.pending[record.id], counters.total_requests, counters.avg_latency_ms)
 
     def states(self, model: str | None, status: BackendStatus | None) -> list[BackendState]:
-        """The backends that have a model and are in a status, in order of their arrival."""
+        """The backends that have a model and are in a status; see `having` for the order."""
         records: Iterable[BackendRecord] = (
             self.records.values() if model is None else (self.require(id) for id in self.having(model))
         )
         return [self._state(record) for record in records if status is None or record.status is status]
 
     def having(self, model: str) -> Iterable[str]:
-        """Ids of the backends that have a model, each once, in order of their arrival."""
+        """Ids of the backends that have a model, each once, in the order in which they came to have it."""
         return self._by_model.get(model, ())
 
     def healthy_models(self) -> list[str]:

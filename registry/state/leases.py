@@ -14,6 +14,9 @@ class Leases:
 
     Args:
         on_change: Told each lease that comes or goes (before, after).
+
+    Attributes:
+        latest: Number of the latest lease of each backend, as far as this owner knows; only good to break ties.
     """
 
     def __init__(self, on_change: Callable[[LeaseRecord | None, LeaseRecord | None], None]) -> None:
@@ -21,6 +24,7 @@ class Leases:
         self._of_session: dict[int, set[int]] = {}
         self.records = Table("leases", int, LeaseRecord, durable=False, on_change=self._changed)
         self.tables = (self.records,)
+        self.latest: dict[str, int] = {}
         self._granted = 0
 
     def _changed(self, id: int, before: LeaseRecord | None, after: LeaseRecord | None) -> None:
@@ -32,11 +36,7 @@ class Leases:
                 del self._of_session[before.session]
         if after is not None:
             self._of_session.setdefault(after.session, set()).add(id)
-
-    @property
-    def granted(self) -> int:
-        """How many were granted in this life of the owner."""
-        return self._granted
+            self.latest[after.backend] = id
 
     def grant(self, lease: LeaseRecord, epoch: int) -> int:
         """Note a lease; returns its number, which is used once in the life of the system."""
@@ -57,6 +57,10 @@ class Leases:
         """Take back the leases of a session."""
         for id in sorted(self._of_session.get(session, ())):
             self.records.delete(id)
+
+    def forget(self, backend: str) -> None:
+        """A backend was removed; its leases go on."""
+        self.latest.pop(backend, None)
 
     def expire(self, now_s: float) -> None:
         """Take back the leases whose deadline has passed."""

@@ -13,6 +13,9 @@ from actors.errors import StartFailed, StorageUnavailable
 from actors.journal import Loaded
 from actors.tables import Change, Table
 
+BUSY_TIMEOUT_S = 0.5
+"""How long a turn waits for somebody else who writes to the file; nobody should."""
+
 FORMAT = 1
 """Version of the file; a newer one is refused."""
 
@@ -34,7 +37,7 @@ class SqliteJournal:
         self._encode = msgspec.json.Encoder().encode
         try:
             path.touch(mode=0o600)
-            self._db = sqlite3.connect(path, isolation_level=None)
+            self._db = sqlite3.connect(path, timeout=BUSY_TIMEOUT_S, isolation_level=None)
             self._prepare()
         except (OSError, sqlite3.Error) as error:
             reason = f"the journal {path} cannot be used: {error}"
@@ -67,9 +70,13 @@ class SqliteJournal:
 
     def _rows(self) -> Iterator[tuple[str, Any, Any]]:
         decode = msgspec.json.decode
-        for name in self._tables:
-            for key, record in self._db.execute(f'SELECT key, record FROM "{name}" ORDER BY rowid'):  # noqa: S608 - our own names
-                yield name, decode(key), decode(record)
+        try:
+            for name in self._tables:
+                for key, record in self._db.execute(f'SELECT key, record FROM "{name}" ORDER BY rowid'):  # noqa: S608 - our own names
+                    yield name, decode(key), decode(record)
+        except (sqlite3.Error, msgspec.DecodeError) as error:
+            reason = f"the journal {self._path} is damaged: {error}"
+            raise StartFailed(reason) from error
 
     def commit(self, changes: Sequence[Change], revision: int, turn: int, record: bytes) -> None:
         """Store a turn, wholly or not at all; raises `StorageUnavailable`."""

@@ -160,9 +160,7 @@ def test_demo_on_a_terminal_serves_until_ctrl_c(run: Run) -> None:
 def some_answers(backends: list[str]) -> list[Answer]:
     """One answer from each of these backends."""
     gateway = Gateway("gateway-1", 1)
-    return [
-        Answer(n, False, "Paris.", Served(backend, gateway), 1.0) for n, backend in enumerate(backends, 1)
-    ]
+    return [Answer(n, False, "Paris.", Served(backend, gateway), 1.0) for n, backend in enumerate(backends, 1)]
 
 
 CRASH = Crash(Served("a", Gateway("gateway-1", 1)), "Once", 1, 0.0, 0, 1.0, "APIConnectionError")

@@ -1,0 +1,68 @@
+import pytest
+
+from registry.errors import InvalidField
+from registry.urls import MAX_URL_CHARS, id_from_url, normalise_url
+
+
+@pytest.mark.parametrize(
+    ("spelling", "normal"),
+    [
+        ("http://host", "http://host"),
+        ("http://host/", "http://host"),
+        ("http://host///", "http://host"),
+        ("HTTP://HOST", "http://host"),
+        ("http://host:80", "http://host"),
+        ("https://host:443/", "https://host"),
+        ("https://host:80", "https://host:80"),
+        ("http://host:443", "http://host:443"),
+        ("http://host:8000/v1/", "http://host:8000/v1"),
+        ("http://host/Models/V1", "http://host/Models/V1"),
+        ("http://[::1]:8080/", "http://[::1]:8080"),
+        ("http://[FE80::1]", "http://[fe80::1]"),
+        ("http://127.0.0.1:08000", "http://127.0.0.1:8000"),
+    ],
+)
+def test_spellings_of_one_address_are_one(spelling: str, normal: str) -> None:
+    """Scheme, host, port and the last slash are brought into one form; the path keeps its case."""
+    assert normalise_url(spelling) == normal
+    assert normalise_url(normal) == normal
+
+
+@pytest.mark.parametrize(
+    ("url", "reason"),
+    [
+        ("", "must begin with http:// or https://"),
+        ("host:8000", "must begin with http:// or https://"),
+        ("ftp://host", "must begin with http:// or https://"),
+        ("unix:///run/server", "must begin with http:// or https://"),
+        ("http://", "has no host"),
+        ("http:///v1", "has no host"),
+        ("http://user:secret@host", "user name or password"),
+        ("http://user@host", "user name or password"),
+        ("http://:secret@host", "user name or password"),
+        ("http://host/?key=secret", "query or a fragment"),
+        ("http://host/#part", "query or a fragment"),
+        ("http://host:0", "port 0"),
+        ("http://host:65536", "Port out of range"),
+        ("http://host:eighty", "Port could not be cast"),
+        ("http://[::1", "Invalid IPv6"),
+        ("http://ho st", "spaces or control characters"),
+        ("http://host\r\nX-Evil: 1", "spaces or control characters"),
+        ("http://host\x00", "spaces or control characters"),
+        ("http://" + "h" * MAX_URL_CHARS, "longer than"),
+    ],
+)
+def test_addresses_nobody_could_call_are_refused(url: str, reason: str) -> None:
+    """What is wrong with an address is said, under the name of the field, without its secrets."""
+    with pytest.raises(InvalidField, match=reason) as refusal:
+        normalise_url(url)
+    assert refusal.value.field == "url"
+    assert "secret" not in str(refusal.value)
+
+
+@pytest.mark.parametrize(
+    ("url", "id"), [("http://127.0.0.1:8001/", "127.0.0.1:8001"), ("https://gpu:443/v1", "gpu/v1")]
+)
+def test_id_from_url(url: str, id: str) -> None:
+    """The id of a backend without one is what a person would call its address."""
+    assert id_from_url(url) == id

@@ -1,0 +1,65 @@
+"""What the tests let worker processes do; in a module of its own, since workers import it by name."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+import threading
+from pathlib import Path
+
+from registry import Registry
+
+
+def count(registry: Registry, backend: str, times: int, *, release: bool = True) -> None:
+    """Count requests up, and down again if wanted."""
+    for _ in range(times):
+        registry.increment_pending(backend)
+        if release:
+            registry.decrement_pending(backend)
+
+
+def acquire_and_release(registry: Registry, model: str, times: int) -> None:
+    """Hold a lease for a moment, many times."""
+    for _ in range(times):
+        with registry.lease(model):
+            pass
+
+
+def leave(registry: Registry, code: int) -> None:
+    """End with an exit code."""
+    registry.close()
+    sys.exit(code)
+
+
+def fail(registry: Registry) -> None:
+    """End with an exception."""
+    registry.remove_backend("nobody has this id")
+
+
+def fail_once(registry: Registry, notes: str) -> None:
+    """Note each life; the first one ends badly, the second one well."""
+    lives = note(notes)
+    registry.backend_count()
+    if lives == 1:
+        os._exit(3)
+
+
+def note(notes: str) -> int:
+    """Add this process's id to a file; returns how many are in it."""
+    with Path(notes).open("a", encoding="ascii") as file:
+        file.write(f"{os.getpid()}\n")
+    return len(Path(notes).read_text(encoding="ascii").split())
+
+
+def hold(registry: Registry, model: str) -> None:
+    """Take a lease and an increment and keep them until killed."""
+    lease = registry.acquire(model)
+    registry.increment_pending(lease.backend)
+    threading.Event().wait()
+
+
+def ignore_sigterm(registry: Registry, model: str) -> None:
+    """Hold a lease and do not leave when asked to."""
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    hold(registry, model)
