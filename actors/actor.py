@@ -51,12 +51,12 @@ class Actor(ABC):
             CommandError: The command is refused and changes nothing.
         """
 
-    def session_ended(self, context: Context) -> None:
+    def session_ended(self, context: Context) -> None:  # noqa: B027 - most actors hold nothing for a session
         """Take back what `context.session` held: its process is gone."""
 
-    def wanted_after_death(self, command: Any) -> bool:
+    def wanted_after_death(self, command: Any) -> bool:  # noqa: ARG002 - the default wants all
         """Whether a command still counts whose sender died before it was read. False for what takes something."""
         return True
 
-    def tick(self, context: Context) -> None:
-        """Do what has become due; called about once a second."""
+    def tick(self, context: Context) -> None:  # noqa: B027 - most actors wait for nothing
+        """Do what has become due; called about twice a second."""

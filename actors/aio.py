@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 from collections import deque
 from collections.abc import Callable
 
@@ -52,23 +53,24 @@ class AsyncClient:
         """Send a command and await its result; see `Client.ask`. Cancelling it gives back what it may be granted."""
         self._channel.check_size(len(command) + FRAME_BYTES)
         deadline = self._clock.monotonic() + timeout
-        if not self.session.has_room:
-            await self._room(timeout)
+        if self._queueing or not self.session.has_room:
+            await self._room(deadline)
         call = self.session.call(command, deadline, changes=changes, on_orphan=on_orphan)
         call.waiter = future = self._loop.create_future()
         self._schedule_flush()
-        timer = self._loop.call_later(timeout, self._expire, call)
+        timer = self._loop.call_later(max(0.0, deadline - self._clock.monotonic()), self._expire, call)
         try:
             await future
         except asyncio.CancelledError:
             self.session.abandon(call)
+            self._schedule_flush()
             raise
         finally:
             timer.cancel()
         return call.value()
 
-    def tell(self, command: bytes, *, timeout: float = DEFAULT_TIMEOUT_S) -> None:
-        """Send a command and do not wait; it is done exactly once all the same.
+    def tell(self, command: bytes) -> None:
+        """Send a command and do not wait; it is done exactly once all the same, however late.
 
         It may overdraw the window: what it says (mostly that something is given back) must not be lost.
 
@@ -76,23 +78,40 @@ class AsyncClient:
             SystemStopped: The session is over.
         """
         self._channel.check_size(len(command) + FRAME_BYTES)
-        self.session.abandon(self.session.call(command, self._clock.monotonic() + timeout))
+        self.session.abandon(self.session.call(command, math.inf))
         self._schedule_flush()
 
     def close(self) -> None:
-        """Leave: the owner gives back all that this session holds. What was told is sent first."""
+        """Leave: the owner gives back all that this session holds. What was told is sent first, if there is room."""
         self._flush()
         self._end("this session was closed")
 
-    async def _room(self, timeout: float) -> None:
-        future = self._loop.create_future()
-        self._queueing.append(future)
-        try:
-            async with asyncio.timeout(timeout):
-                await future
-        except TimeoutError:
-            reason = f"{self.session.unanswered} commands of this process are unanswered"
-            raise Overloaded(reason) from None
+    async def _room(self, deadline: float) -> None:
+        """Queue until the window admits one more command."""
+        while True:
+            future = self._loop.create_future()
+            self._queueing.append(future)
+            try:
+                async with asyncio.timeout(max(0.0, deadline - self._clock.monotonic())):
+                    await future
+            except BaseException as error:
+                future.cancel()
+                self._admit()  # the place that it may have been given is another's
+                if isinstance(error, TimeoutError):
+                    reason = f"{self.session.unanswered} commands of this process are unanswered"
+                    raise Overloaded(reason) from None
+                raise
+            if self.session.has_room:
+                return
+
+    def _admit(self) -> None:
+        """Wake as many of those who queue as there is room for."""
+        room = self.session.window - self.session.unanswered
+        while self._queueing and room > 0:
+            future = self._queueing.popleft()
+            if not future.done():
+                future.set_result(None)
+                room -= 1
 
     def _expire(self, call: Call) -> None:
         # After a stop of the whole process, answers may be waiting that are older than this timer.
@@ -103,6 +122,8 @@ class AsyncClient:
             self._wake(future)
 
     def _readable(self) -> None:
+        if self.session.is_closed():
+            return
         try:
             while (message := self._channel.receive()) is not None:
                 for call in self.session.receive(message):
@@ -110,8 +131,7 @@ class AsyncClient:
         except QueueClosed as error:
             self._end(str(error))
             return
-        while self._queueing and self.session.has_room:
-            self._wake(self._queueing.popleft())
+        self._admit()
         if not self._flush_scheduled:
             self._flush()
 
@@ -145,7 +165,7 @@ class AsyncClient:
         self._loop.remove_reader(fd)
         if self._waits_for_room:
             self._loop.remove_writer(fd)
-        self._channel.close()
+        self._channel.shutdown()
         for call in self.session.close(SystemStopped(f"the session is over: {reason}")):
             self._wake(call.waiter)
         while self._queueing:

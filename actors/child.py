@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import ctypes
 import importlib
 import os
+import select
 import signal
 import socket
 import sys
@@ -13,10 +15,15 @@ from typing import Any
 
 from actors.channel import Channel
 from actors.control import Control, Failed, Ready, Start, ToChild, read_payload
-from actors.errors import QueueClosed, StartFailed
+from actors.errors import QueueClosed, SupervisorError
 
 ORPHANED = 70
 """Exit code of a process that left because its supervisor is gone."""
+
+_PR_SET_PDEATHSIG = 1
+
+_MAX_REASON = 10_000
+"""Longest reason for a failed start, in characters."""
 
 
 class Child:
@@ -65,12 +72,27 @@ def main(fd: int) -> None:
         sys.exit(ORPHANED)
     assert received is not None  # noqa: S101 - a blocking receive
     start, fds = received
+    if start.session:
+        _die_with_supervisor(control)
     target = _find(start.target)
     try:
         target(Child(control, start, fds))
-    except StartFailed as error:
-        control.send(Failed(str(error)))
+    except SupervisorError as error:
+        control.send(Failed(str(error)[:_MAX_REASON]))
         sys.exit(1)
+
+
+def _die_with_supervisor(control: Control[Any]) -> None:
+    """Let the kernel kill this process with its parent, even if it is stuck and its threads do not run.
+
+    For workers only. The kernel watches the *thread* that started this process, and a supervisor process is started
+    from any thread of a user's program; and the owner needs a moment to close its journal.
+    """
+    ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+    line = select.poll()
+    line.register(control.fileno(), 0)
+    if line.poll(0):  # hung up: the supervisor died before the kernel was told to watch it
+        sys.exit(ORPHANED)
 
 
 def _find(path: str) -> Callable[[Child], None]:

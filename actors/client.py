@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import math
 import select
 import threading
 from collections.abc import Callable
 
 import msgspec
 
-from actors.channel import Channel
+from actors.channel import LONGEST_WAIT_S, Channel
 from actors.clock import Clock, SystemClock
 from actors.errors import CommandError, Overloaded, QueueClosed, SystemStopped
 from actors.session import FRAME_BYTES, Call, Session
@@ -41,7 +42,7 @@ class Client:
         self._lock = threading.Lock()
         self._changed = threading.Condition(self._lock)
         self._sleepers = 0
-        self._reading = False
+        self._reader = 0
         self._poll = select.poll()
         self._poll.register(channel.fileno(), select.POLLIN)
         self._polls_for_room = False
@@ -72,22 +73,31 @@ class Client:
         """
         deadline = self._clock.monotonic() + timeout
         with self._lock:
-            call = self._start(command, deadline, changes=changes, on_orphan=on_orphan)
+            self._wait_for_room(command, deadline)
+            call = self.session.call(command, deadline, changes=changes, on_orphan=on_orphan)
             try:
+                self._send()
                 while not call.done:
                     self._wait(deadline)
                     self._expire_if_due(call)
             except BaseException:
                 # A signal handler may raise here (KeyboardInterrupt): what the command grants is still given back.
                 self.session.abandon(call)
+                if self._reader == threading.get_ident():
+                    self._reader = 0
+                self._send()
                 raise
             finally:
-                if self._sleepers and not self._reading:
+                if self._sleepers and not self._reader:
                     self._changed.notify()
         return call.value()
 
     def tell(self, command: bytes, *, timeout: float = DEFAULT_TIMEOUT_S) -> None:
-        """Send a command and do not wait; it is done exactly once all the same.
+        """Send a command and do not wait; it is done exactly once all the same, however late.
+
+        Args:
+            command: The encoded command.
+            timeout: Longest wait for room in seconds.
 
         Raises:
             Overloaded: There was no room for it in time.
@@ -96,8 +106,9 @@ class Client:
         with self._lock:
             if self.session.unanswered * 2 > self.session.window:
                 self._receive()
-            call = self._start(command, self._clock.monotonic() + timeout)
-            self.session.abandon(call)
+            self._wait_for_room(command, self._clock.monotonic() + timeout)
+            self.session.abandon(self.session.call(command, math.inf))
+            self._send()
 
     def close(self) -> None:
         """Leave: the owner gives back all that this session holds."""
@@ -106,14 +117,7 @@ class Client:
 
     # -- all of these run with the lock held -----------------------------------------------------------------
 
-    def _start(
-        self,
-        command: bytes,
-        deadline: float,
-        *,
-        changes: bool = True,
-        on_orphan: Callable[[msgspec.Raw], bytes | None] | None = None,
-    ) -> Call:
+    def _wait_for_room(self, command: bytes, deadline: float) -> None:
         self._channel.check_size(len(command) + FRAME_BYTES)
         while not (self.session.has_room or self.session.is_closed()):
             late = self._clock.monotonic() >= deadline
@@ -121,9 +125,6 @@ class Client:
             if late and not self.session.has_room:
                 reason = f"{self.session.unanswered} commands of this process are unanswered"
                 raise Overloaded(reason)
-        call = self.session.call(command, deadline, changes=changes, on_orphan=on_orphan)
-        self._send()
-        return call
 
     def _expire_if_due(self, call: Call) -> None:
         if not call.done and self._clock.monotonic() >= call.deadline:
@@ -132,24 +133,43 @@ class Client:
     def _wait(self, deadline: float) -> None:
         """Wait until something has changed, or the deadline; the lock is given up meanwhile."""
         remaining_s = max(0.0, deadline - self._clock.monotonic())
-        if self._reading:
+        if self._reader:
             self._sleepers += 1
-            self._changed.wait(remaining_s)
-            self._sleepers -= 1
+            try:
+                self._changed.wait(min(remaining_s, threading.TIMEOUT_MAX))
+            finally:
+                self._sleepers -= 1
             return
-        self._reading = True
-        self._lock.release()
+        self._reader = threading.get_ident()
+        message = None
+        gone: QueueClosed | None = None
         try:
-            self._poll.poll(remaining_s * 1_000)
+            self._lock.release()
+            if remaining_s > LONGEST_WAIT_S and not self._polls_for_room:
+                message = self._channel.wait_and_receive()
+            else:
+                self._poll.poll(remaining_s * 1_000)
+        except QueueClosed as error:
+            gone = error
         finally:
             self._lock.acquire()
-            self._reading = False
-        # After a wait that took too long (a stopped process) answers are read before any deadline expires.
-        self._receive()
+            self._reader = 0
+        if gone is not None:
+            self._end(str(gone))
+        elif message is not None:
+            self.session.receive(message)
+            if self.session.has_outgoing:
+                self._send()
+        else:
+            # After a wait that took too long (a stopped process) answers are read before any deadline expires.
+            self._receive()
         if self._sleepers:
             self._changed.notify_all()
 
     def _receive(self) -> None:
+        if self.session.is_closed():
+            self._channel.close()
+            return
         try:
             while (message := self._channel.receive()) is not None:
                 self.session.receive(message)
@@ -159,10 +179,12 @@ class Client:
         self._send()
 
     def _send(self) -> None:
+        if self.session.is_closed():
+            return
         try:
             while (message := self.session.outgoing()) is not None:
                 self._channel.post(message)
-            unsent = not self._channel.flush()
+            unsent = self._channel.unsent_bytes > 0 and not self._channel.flush()
         except QueueClosed as error:
             self._end(str(error))
             return
@@ -171,7 +193,10 @@ class Client:
             self._poll.modify(self._channel.fileno(), select.POLLIN | (select.POLLOUT if unsent else 0))
 
     def _end(self, reason: str) -> None:
-        if not self.session.is_closed():
-            self.session.close(SystemStopped(f"the session is over: {reason}"))
-            self._poll.unregister(self._channel.fileno())
-            self._channel.close()
+        if self.session.is_closed():
+            return
+        self.session.close(SystemStopped(f"the session is over: {reason}"))
+        self._channel.hang_up()
+        if not self._reader:
+            self._channel.close()  # else by whoever waits on it, whom the end of the line wakes
+        self._changed.notify_all()

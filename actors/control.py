@@ -6,6 +6,7 @@ Only the supervisor holds the other end of a child's line, so end-of-file on it 
 from __future__ import annotations
 
 import array
+import errno
 import os
 import socket
 from collections import deque
@@ -15,12 +16,16 @@ from typing import Any, Generic, TypeVar
 
 import msgspec
 
-from actors.errors import QueueClosed
+from actors.errors import UNDECODABLE, MessageInvalid, MessageTooLarge, QueueClosed
 
 MAX_FDS = 200
 """Most descriptors in one message; the kernel's limit is 253."""
 
-_MAX_BYTES = 64 * 1024
+_MAX_BYTES = 160 * 1024
+"""Longest message; a default socket buffer holds it."""
+
+_NO_ROOM = {errno.EAGAIN, errno.ENOBUFS, errno.ETOOMANYREFS}
+"""The socket, or the kernel's count of descriptors under way, is full at the moment."""
 
 T = TypeVar("T")
 
@@ -49,12 +54,6 @@ class Begin(msgspec.Struct, frozen=True, tag=True):
     """To a new owner: all sessions that exist have been named."""
 
 
-class Left(msgspec.Struct, frozen=True, tag=True):
-    """To the owner: the process of this session has ended."""
-
-    session: int
-
-
 class Leave(msgspec.Struct, frozen=True, tag=True):
     """To the owner: everybody else has left, finish."""
 
@@ -79,8 +78,9 @@ class FreshLog(msgspec.Struct, frozen=True, tag=True):
     """From the owner: the session log is now the one whose descriptor this carries."""
 
 
-ToChild = Start | Join | Begin | Left | Leave
-FromChild = Ready | Failed | Ended | FreshLog
+ToChild = Start | Join | Begin | Leave
+FromWorker = Ready | Failed
+FromOwner = Ready | Failed | Ended | FreshLog
 
 
 class Control(Generic[T]):
@@ -114,9 +114,13 @@ class Control(Generic[T]):
         """Send a message with duplicates of these descriptors; the caller may close its own at once.
 
         Raises:
+            MessageTooLarge: The message is too long for a control line.
             QueueClosed: The other end is gone.
         """
-        self._outbox.append((self._encode(message), [os.dup(fd) for fd in fds]))
+        data = self._encode(message)
+        if len(data) > _MAX_BYTES:
+            raise MessageTooLarge(len(data), _MAX_BYTES)
+        self._outbox.append((data, [os.dup(fd) for fd in fds]))
         self.flush()
 
     def flush(self) -> None:
@@ -130,9 +134,9 @@ class Control(Generic[T]):
             ancillary = [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", fds))] if fds else []
             try:
                 self._sock.sendmsg([data], ancillary, socket.MSG_DONTWAIT)
-            except BlockingIOError:
-                return
             except OSError as error:
+                if error.errno in _NO_ROOM:
+                    return
                 raise QueueClosed(str(error)) from error
             self._outbox.popleft()
             _close_all(fds)
@@ -141,6 +145,7 @@ class Control(Generic[T]):
         """The next message and its descriptors, or None when there is none now.
 
         Raises:
+            MessageInvalid: What came is not a message of this line; its descriptors are closed.
             QueueClosed: The other end is gone and everything it sent has been read.
         """
         flags = socket.MSG_CMSG_CLOEXEC | (0 if block else socket.MSG_DONTWAIT)
@@ -157,7 +162,12 @@ class Control(Generic[T]):
             raise QueueClosed(msg)
         for _, _, descriptors in ancillary:
             fds.frombytes(descriptors)
-        return self._decode(data), list(fds)
+        try:
+            return self._decode(data), list(fds)
+        except UNDECODABLE as error:
+            _close_all(list(fds))
+            reason = f"not a message of this control line: {error}"
+            raise MessageInvalid(reason) from error
 
     def close(self) -> None:
         """Close this end."""
@@ -170,7 +180,7 @@ class Control(Generic[T]):
 def payload_fd(payload: bytes) -> Iterator[int]:
     """Bytes of any length as a descriptor to send along with a message; closed here at the end of the block."""
     fd = os.memfd_create("payload", os.MFD_CLOEXEC)
-    with open(fd, "wb") as file:
+    with os.fdopen(fd, "wb") as file:
         file.write(payload)
         file.flush()
         yield fd
@@ -178,7 +188,7 @@ def payload_fd(payload: bytes) -> Iterator[int]:
 
 def read_payload(fd: int) -> bytes:
     """The bytes behind a descriptor that arrived with a message; closes it."""
-    with open(fd, "rb") as file:
+    with os.fdopen(fd, "rb") as file:
         file.seek(0)
         return file.read()
 

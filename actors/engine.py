@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import bisect
 import logging
 from collections.abc import Callable
 from typing import Any
@@ -12,7 +13,16 @@ from actors import frames
 from actors.actor import Actor, Context
 from actors.channel import DEFAULT_LIMIT
 from actors.clock import Clock
-from actors.errors import CallTimeout, CommandError, CommandFailed, CommandInvalid, CommandStale, StorageUnavailable
+from actors.errors import (
+    UNDECODABLE,
+    CallError,
+    CallTimeout,
+    CommandError,
+    CommandFailed,
+    CommandStale,
+    Overloaded,
+    StorageUnavailable,
+)
 from actors.frames import Ask, Failure, Range
 from actors.invalid import explain
 from actors.journal import Journal
@@ -27,6 +37,15 @@ COMPACT_BYTES = 8 * 1024 * 1024
 MAX_ANSWER_BYTES = DEFAULT_LIMIT - 64
 """A longer answer is refused instead of sent."""
 
+MAX_STORED_BYTES = 32 * 1024 * 1024
+"""Answers that a session has not acknowledged may take this much memory; then it is refused until it does."""
+
+_ANSWER_OVERHEAD_BYTES = 200
+"""Memory that a stored answer takes besides its bytes."""
+
+_MAX_MESSAGE = 1_000
+"""Longest text of an error whose details are too long to be sent, in characters."""
+
 
 class _Answer(msgspec.Struct, frozen=True, array_like=True, tag="answer"):
     """`frames.Answer` as it is encoded: the result in one go."""
@@ -37,14 +56,35 @@ class _Answer(msgspec.Struct, frozen=True, array_like=True, tag="answer"):
     revision: int
 
 
+class _Turn(msgspec.Struct, frozen=True, array_like=True):
+    """`session_log.Record` as it is encoded: the changes are so already."""
+
+    turn: int
+    answers: list[tuple[int, int, int, bytes]]
+    changes: list[msgspec.Raw]
+    ended: list[int]
+
+
 class _Peer:
     """What is remembered of a session: the answers it has not acknowledged, by number."""
 
-    __slots__ = ("answered", "answers")
+    __slots__ = ("answered", "answers", "stored_bytes")
 
-    def __init__(self) -> None:
-        self.answered = 0
+    def __init__(self, answered: int = 0) -> None:
+        self.answered = answered
         self.answers: dict[int, bytes] = {}
+        self.stored_bytes = 0
+
+    def store(self, number: int, answer: bytes) -> None:
+        """Keep an answer until it is acknowledged."""
+        self.answers[number] = answer
+        self.stored_bytes += len(answer) + _ANSWER_OVERHEAD_BYTES
+
+    def drop(self, number: int) -> None:
+        """Forget an answer, if there is one."""
+        answer = self.answers.pop(number, None)
+        if answer is not None:
+            self.stored_bytes -= len(answer) + _ANSWER_OVERHEAD_BYTES
 
     def acknowledge(self, number: int) -> None:
         """All answers up to this number have arrived."""
@@ -52,20 +92,39 @@ class _Peer:
             self.answered = number
             answers = self.answers
             while answers and (first := next(iter(answers))) <= number:
-                del answers[first]
+                self.drop(first)
+
+    def acknowledge_ranges(self, ranges: list[Range]) -> None:
+        """The answers in these ranges, which ascend, have arrived."""
+        if ranges and ranges[0][0] <= self.answered + 1:
+            self.acknowledge(ranges[0][1])
+        firsts = [first for first, _ in ranges]
+        for number in list(self.answers):
+            at = bisect.bisect_right(firsts, number) - 1
+            if at >= 0 and number <= ranges[at][1]:
+                self.drop(number)
 
 
-class _Entry:
-    """One thing that was done in the turn: a command, a tick, or the end of a session (with nothing to answer)."""
+class _Entry(msgspec.Struct, frozen=True, gc=False):
+    """One thing that was done in the turn: a command, a tick, or the end of a session (with nothing to answer).
 
-    __slots__ = ("again", "changes", "durable", "number", "session")
+    Attributes:
+        session: Whose it was; 0 for a tick.
+        number: The command's number; 0 if it was none.
+        done: The command, or the event: what is to be done again if the turn cannot be stored.
+        rows: What it changed in tables that are not durable, encoded for the session log.
+        durable: Whether it changed others.
+    """
 
-    def __init__(self, session: int, number: int, changes: list[Change], again: Callable[[], None]) -> None:
-        self.session = session
-        self.number = number
-        self.changes = changes
-        self.durable = any(change.table.durable for change in changes)
-        self.again = again
+    session: int
+    number: int
+    done: Any
+    rows: msgspec.Raw | None
+    durable: bool
+
+
+Outgoing = tuple[int, int, bytes]
+"""Session, number of the command, and the encoded Answer frame."""
 
 
 class Engine:
@@ -80,14 +139,14 @@ class Engine:
         handover: Makes a fresh log known to the supervisor.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0917 - what an engine is made of
         self,
         actor: Actor,
         journal: Journal,
         log: SessionLog,
         clock: Clock,
         epoch: int,
-        handover: Callable[[SessionLog], None] = lambda log: None,
+        handover: Callable[[SessionLog], None] = lambda _: None,
     ) -> None:
         self.actor = actor
         self.epoch = epoch
@@ -105,8 +164,11 @@ class Engine:
         for table in actor.tables:
             table.changes = self._changes
         self._entries: list[_Entry] = []
+        self._kept: list[tuple[int, int, int, bytes]] = []
         self._ended: list[int] = []
-        self._out: dict[int, dict[int, bytes]] = {}
+        self._out: list[Outgoing] = []
+        self._unstorable: StorageUnavailable | None = None
+        self._postponed: list[int] = []
 
     # -- the beginning of a life -----------------------------------------------------------------------------
 
@@ -128,12 +190,15 @@ class Engine:
 
     def _replay(self, record: Record) -> None:
         self.turn = record.turn
-        for name, key, row in record.changes:
-            self._restore(name, key, row)
-        for session, number, answered, frame in record.answers:
+        for rows in record.changes:
+            for name, key, row in rows:
+                self._restore(name, key, row)
+        for session, acknowledged in record.sessions:
+            self._peers[session] = _Peer(acknowledged)
+        for session, number, acknowledged, frame in record.answers:
             peer = self._peers.setdefault(session, _Peer())
-            peer.answers[number] = frame
-            peer.acknowledge(answered)
+            peer.store(number, frame)
+            peer.acknowledge(acknowledged)
         for session in record.ended:
             self._peers.pop(session, None)
 
@@ -149,13 +214,7 @@ class Engine:
 
     def acknowledge(self, session: int, answered: list[Range]) -> None:
         """A session says which answers it has."""
-        peer = self._peers[session]
-        for first, last in answered:
-            if first <= peer.answered + 1:
-                peer.acknowledge(last)
-            else:
-                for number in [number for number in peer.answers if first <= number <= last]:
-                    del peer.answers[number]
+        self._peers[session].acknowledge_ranges(answered)
 
     def ask(self, session: int, ask: Ask, *, posthumous: bool = False) -> None:
         """Do a command, unless it was done before: then its answer is given once more.
@@ -167,50 +226,54 @@ class Engine:
         """
         peer = self._peers[session]
         number = ask.number
-        if number in peer.answers:
-            self._say(session, number, peer.answers[number])
+        known = peer.answers.get(number)
+        if known is not None:
+            self._out.append((session, number, known))
             return
         if number <= peer.answered:
             self._refuse(session, number, CommandStale(number))
             return
-        peer.acknowledge(min(ask.answered, number - 1))
+        if ask.answered > peer.answered:
+            peer.acknowledge(min(ask.answered, number - 1))
         try:
             command = self._decode(ask.command)
-        except msgspec.DecodeError as error:
+        except UNDECODABLE as error:
             self._refuse(session, number, explain(error))
             return
-        if ask.deadline < self._clock.monotonic():
+        context = self._context(session)
+        if ask.deadline < context.monotonic_s:
             late = CallTimeout("the deadline had passed when the owner read the command; nothing was changed")
             self._refuse(session, number, late)
-            return
-        if posthumous and not self.actor.wanted_after_death(command):
-            return
-        self._command(session, number, command)
+        elif peer.stored_bytes > MAX_STORED_BYTES:
+            self._refuse(session, number, Overloaded("too many answers to this session are not acknowledged"))
+        elif not posthumous or self.actor.wanted_after_death(command):
+            self._command(number, command, context)
 
     def end(self, session: int) -> None:
         """A session is over: forget its answers and take back what it held."""
         self._peers.pop(session, None)
-        self._out.pop(session, None)
+        self._out = [answer for answer in self._out if answer[0] != session]
         self._ended.append(session)
         self._happen(session, self.actor.session_ended)
 
     def tick(self) -> None:
-        """Let the actor do what has become due."""
+        """Let the actor do what has become due, after what could not be stored before."""
+        postponed, self._postponed = self._postponed, []
+        for session in postponed:
+            self.end(session)
         self._happen(0, self.actor.tick)
 
-    def _command(self, session: int, number: int, command: Any) -> None:
+    def _command(self, number: int, command: Any, context: Context) -> None:
+        session = context.session
         start = len(self._changes)
-        context = self._context(session)
         try:
             result = self.actor.apply(command, context)
-            changes = self._changes[start:]
-            entry = _Entry(session, number, changes, lambda: self._command(session, number, command))
-            revision = self.revision + 1 if entry.durable else self.revision
-            frame = frames.encode(_Answer(number, result, None, revision))
-            if len(frame) > MAX_ANSWER_BYTES:
-                raise CommandFailed(f"its answer has {len(frame):,} bytes, more than a message may have")
+            entry = self._entry(session, number, command, start)
+            revision = self.revision + entry.durable
+            frame = _within_limit(frames.encode(_Answer(number, result, None, revision)))
         except CommandError as error:
             self._undo(start)
+            self._seen(session, number, command)
             self._refuse(session, number, error)
             return
         except Exception as error:
@@ -219,23 +282,56 @@ class Engine:
             self._undo(start)
             self._refuse(session, number, CommandFailed(f"{type(error).__name__}: {error}"))
             return
-        if changes:
+        if len(self._changes) == start:
+            self._seen(session, number, command)
+        else:
             self.revision = revision
             self._entries.append(entry)
-            self._peers[session].answers[number] = frame
-        elif self._entries:
-            self._entries.append(entry)  # it saw what this turn has not stored yet: done again if that fails
-        self._say(session, number, frame)
+            peer = self._peers[session]
+            peer.store(number, frame)
+            self._kept.append((session, number, peer.answered, frame))
+        self._out.append((session, number, frame))
 
     def _happen(self, session: int, event: Callable[[Context], None]) -> None:
         start = len(self._changes)
-        event(self._context(session))
-        changes = self._changes[start:]
-        if changes:
-            entry = _Entry(session, 0, changes, lambda: self._happen(session, event))
-            if entry.durable:
-                self.revision += 1
+        try:
+            event(self._context(session))
+            entry = self._entry(session, 0, event, start)
+        except StorageUnavailable:
+            self._undo(start)
+            self._postpone(session)
+            return
+        except Exception:
+            logger.exception("the actor failed on %s", event.__name__)
+            self._undo(start)
+            return
+        if len(self._changes) > start:
+            self.revision += entry.durable
             self._entries.append(entry)
+
+    def _entry(self, session: int, number: int, done: Any, start: int) -> _Entry:
+        rows = []
+        durable = False
+        for change in self._changes[start:]:
+            if change.table.durable:
+                durable = True
+                frames.encode((change.key, change.after))  # what cannot be encoded must fail here, not in the journal
+            else:
+                rows.append((change.table.name, change.key, change.after))
+        if durable and self._unstorable is not None:
+            raise self._unstorable
+        return _Entry(session, number, done, msgspec.Raw(frames.encode(rows)) if rows else None, durable)
+
+    def _seen(self, session: int, number: int, command: Any) -> None:
+        """A command changed nothing but saw what this turn has not stored yet: it is done again if that fails."""
+        if self._entries:
+            self._entries.append(_Entry(session, number, command, None, durable=False))
+
+    def _postpone(self, session: int) -> None:
+        """The end of a session could not be stored: the session is not over before it is."""
+        if session in self._ended:
+            self._ended.remove(session)
+            self._postponed.append(session)
 
     def _context(self, session: int) -> Context:
         return Context(session, self._clock.monotonic(), self._clock.wall(), self.epoch, self.revision)
@@ -244,16 +340,17 @@ class Engine:
         revert(self._changes[start:])
         del self._changes[start:]
 
-    def _refuse(self, session: int, number: int, error: CommandError | CallTimeout) -> None:
-        code, details = (error.code, error.details) if isinstance(error, CommandError) else (CallTimeout.__name__, {})
-        failure = Failure(code, str(error), details)
-        self._say(session, number, frames.encode(_Answer(number, None, failure, self.revision)))
-
-    def _say(self, session: int, number: int, frame: bytes) -> None:
-        out = self._out.get(session)
-        if out is None:
-            out = self._out[session] = {}
-        out[number] = frame
+    def _refuse(self, session: int, number: int, error: CallError) -> None:
+        code, details = (error.code, error.details) if isinstance(error, CommandError) else (type(error).__name__, {})
+        try:
+            failure = Failure(code, str(error), details)
+            frame = _within_limit(frames.encode(_Answer(number, None, failure, self.revision)))
+        except (CommandFailed, TypeError, ValueError, OverflowError, RecursionError):
+            # An error can quote what it refuses, and that may be as long as a message, or of a foreign type.
+            text = str(error)[:_MAX_MESSAGE].encode(errors="replace").decode()
+            failure = Failure(CommandError.code, text, {"code": code})
+            frame = frames.encode(_Answer(number, None, failure, self.revision))
+        self._out.append((session, number, frame))
 
     # -- the end of a turn -----------------------------------------------------------------------------------
 
@@ -261,14 +358,20 @@ class Engine:
         """Store what has changed; returns the encoded Answer frames that may now leave, by session."""
         if self._entries or self._ended:
             self._store()
-        out = {session: list(answers.values()) for session, answers in self._out.items()}
-        self._out.clear()
-        return out
+        out = self._out
+        self._out = []
+        if len(out) == 1:
+            ((session, _, frame),) = out
+            return {session: [frame]}
+        by_session: dict[int, list[bytes]] = {}
+        for session, _, frame in out:
+            by_session.setdefault(session, []).append(frame)
+        return by_session
 
     def _store(self) -> None:
-        durable = [change for change in self._changes if change.table.durable]
         record = self._record()
-        if durable:
+        if any(entry.durable for entry in self._entries):
+            durable = [change for change in self._changes if change.table.durable]
             try:
                 self._journal.commit(durable, self.revision, self.turn + 1, record)
             except StorageUnavailable as error:
@@ -278,19 +381,14 @@ class Engine:
         self._log.append(record)
         self._changes.clear()
         self._entries.clear()
+        self._kept.clear()
         self._ended.clear()
         if self._log.size > self._compact_at:
             self._compact()
 
     def _record(self) -> bytes:
-        peers = self._peers
-        answers = [
-            (entry.session, entry.number, peer.answered, peer.answers[entry.number])
-            for entry in self._entries
-            if entry.number and (peer := peers.get(entry.session)) and entry.number in peer.answers
-        ]
-        changes = [(change[0].name, change[1], change[3]) for change in self._changes if not change[0].durable]
-        return encode_record(Record(self.turn + 1, answers, changes, self._ended))
+        changes = [entry.rows for entry in self._entries if entry.rows is not None]
+        return encode_record(_Turn(self.turn + 1, self._kept, changes, self._ended))
 
     def _retreat(self, error: StorageUnavailable) -> None:
         """The turn could not be stored: undo all of it, refuse what must be stored, do the rest again."""
@@ -298,16 +396,20 @@ class Engine:
         entries = self._entries[:]
         self._undo(0)
         self._entries.clear()
+        self._kept.clear()
+        undone = {(entry.session, entry.number) for entry in entries}
+        self._out = [answer for answer in self._out if answer[:2] not in undone]
         for entry in entries:
-            peer = self._peers.get(entry.session)
-            if entry.number and peer is not None:
-                peer.answers.pop(entry.number, None)
+            if (peer := self._peers.get(entry.session)) is not None:
+                peer.drop(entry.number)
             self.revision -= entry.durable
+        self._unstorable = error
         for entry in entries:
-            if not entry.durable:
-                entry.again()
-            elif entry.number and entry.session in self._peers:
-                self._refuse(entry.session, entry.number, error)
+            if not entry.number:
+                self._happen(entry.session, entry.done)
+            elif entry.session in self._peers:
+                self._command(entry.number, entry.done, self._context(entry.session))
+        self._unstorable = None
 
     def _compact(self) -> None:
         fresh = SessionLog.create()
@@ -316,14 +418,22 @@ class Engine:
             for session, peer in self._peers.items()
             for number, frame in peer.answers.items()
         ]
+        sessions = [(session, peer.answered) for session, peer in self._peers.items()]
+        sessions += [(session, 0) for session in self._postponed]
         rows = [
             (table.name, key, record)
             for table in self.actor.tables
             if not table.durable
             for key, record in table.items()
         ]
-        fresh.append(encode_record(Record(self.turn, answers, rows, [])))
+        fresh.append(encode_record(Record(self.turn, answers, [rows], [], sessions)))
         self._handover(fresh)
         self._log.close()
         self._log = fresh
         self._compact_at = max(COMPACT_BYTES, 2 * fresh.size)
+
+
+def _within_limit(frame: bytes) -> bytes:
+    if len(frame) > MAX_ANSWER_BYTES:
+        raise CommandFailed(f"its answer has {len(frame):,} bytes, more than a message may have")
+    return frame

@@ -26,6 +26,11 @@ from __future__ import annotations
 
 from typing import Any, ClassVar, Self
 
+import msgspec
+
+UNDECODABLE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
+"""What msgspec raises on foreign bytes: wrong shape, text that is not UTF-8, nesting without end."""
+
 
 class ActorsError(Exception):
     """Base of every error of this package."""

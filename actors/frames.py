@@ -26,7 +26,7 @@ class Hello(msgspec.Struct, frozen=True, array_like=True, tag="hello"):
 
 
 class Ask(msgspec.Struct, frozen=True, array_like=True, tag="ask"):
-    """Worker to owner: a command. (`tell` is an Ask whose answer nobody looks at.)
+    """Worker to owner: a command; a `tell` is one whose answer nobody looks at.
 
     Attributes:
         number: Rises by one from command to command of a session.

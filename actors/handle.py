@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import logging
+import os
 import signal
 import threading
 from collections.abc import Callable, Sequence
@@ -16,12 +18,15 @@ import msgspec
 from actors.channel import Channel
 from actors.child import Child
 from actors.control import Control, Failed, Ready, Start, payload_fd, read_payload
-from actors.errors import CallTimeout, QueueClosed, StartFailed, SupervisorError, SystemStopped
+from actors.errors import CallTimeout, QueueClosed, QueueError, StartFailed, SupervisorError, SystemStopped
 from actors.process import Exit, Process
 from actors.restarts import RestartPolicy
 from actors.supervisor import ChildInfo, ChildSpec, OwnerSpec, Supervisor, watch_signals
 
 START_TIMEOUT_S = 30.0
+
+STOP_MARGIN_S = 5.0
+"""How much longer than its workers the system may take to stop before its supervisor is killed."""
 
 
 class Spawn(msgspec.Struct, frozen=True, tag=True):
@@ -106,12 +111,11 @@ class Handle:
 
     def __init__(self, settings: Settings, fds: Sequence[int] = ()) -> None:
         start = Start("supervisor", "actors.handle:main", 0)
-        self._process: Process[FromSupervisor] = Process(
-            start, msgspec.msgpack.encode(settings), fds, FromSupervisor
-        )
+        self._process: Process[FromSupervisor] = Process(start, msgspec.msgpack.encode(settings), fds, FromSupervisor)
         self._ids = itertools.count(1)
         self._lock = threading.Lock()
         self._waiting: dict[int, Future[tuple[Done, list[int]]]] = {}
+        self._awaited: dict[str, Future[tuple[Done, list[int]]]] = {}
         self._started: Future[None] = Future()
         self._gone = threading.Event()
         self.exit: Exit | None = None
@@ -122,6 +126,9 @@ class Handle:
             self._process.kill(signal.SIGKILL)
             reason = f"the system was not ready within {START_TIMEOUT_S:.0f} s"
             raise StartFailed(reason) from None
+        except KeyboardInterrupt:
+            self._process.kill(signal.SIGKILL)
+            raise
 
     @property
     def pid(self) -> int:
@@ -140,9 +147,13 @@ class Handle:
 
     def wait(self, name: str, timeout: float | None) -> Exit | None:
         """How a worker ended for good; None if it has not within the timeout (seconds)."""
+        # One question serves all who wait, so asking again and again does not pile up callbacks in the supervisor.
+        future = self._awaited.get(name)
+        if future is None or future.done():
+            future = self._awaited[name] = self._begin(lambda id: Await(id, name))
         try:
-            done, _ = self._ask(lambda id: Await(id, name), timeout=timeout)
-        except CallTimeout:
+            done, _ = future.result(timeout)
+        except FutureTimeoutError:
             return None
         return done.exit
 
@@ -153,32 +164,35 @@ class Handle:
 
     def stop(self, budget_s: float) -> None:
         """End everything and wait until it has ended."""
-        try:
-            with self._lock:
+        with self._lock, contextlib.suppress(QueueClosed):
+            if not self._gone.is_set():
                 self._process.control.send(Stop(budget_s))
-        except QueueClosed:
-            pass
+        if self._gone.wait(budget_s + STOP_MARGIN_S):
+            return
+        with self._lock:
+            if not self._gone.is_set():
+                self._process.kill(signal.SIGKILL)
         self._gone.wait()
 
-    def _ask(
-        self,
-        make: Callable[[int], Request],
-        fds: Sequence[int] = (),
-        timeout: float | None = START_TIMEOUT_S,
-    ) -> tuple[Done, list[int]]:
+    def _ask(self, make: Callable[[int], Request], fds: Sequence[int] = ()) -> tuple[Done, list[int]]:
+        future = self._begin(make, fds)
+        try:
+            return future.result(START_TIMEOUT_S)
+        except FutureTimeoutError:
+            raise CallTimeout("the supervisor did not answer in time") from None
+
+    def _begin(self, make: Callable[[int], Request], fds: Sequence[int] = ()) -> Future[tuple[Done, list[int]]]:
         future: Future[tuple[Done, list[int]]] = Future()
         with self._lock:
             if self._gone.is_set():
                 raise SystemStopped("the system has stopped")
             id = next(self._ids)
+            try:
+                self._process.control.send(make(id), fds)
+            except QueueClosed:
+                raise SystemStopped("the system has stopped") from None
             self._waiting[id] = future
-            self._process.control.send(make(id), fds)
-        try:
-            return future.result(timeout)
-        except FutureTimeoutError:
-            self._waiting.pop(id, None)
-            reason = "the supervisor did not answer in time"
-            raise CallTimeout(reason) from None
+        return future
 
     def _listen(self) -> None:
         reason = ""
@@ -189,8 +203,8 @@ class Handle:
                     reason = self._hear(*received) or reason
         except (QueueClosed, OSError):
             pass
-        self.exit = self._process.reap()
         with self._lock:
+            self.exit = self._process.reap()
             self._gone.set()
         if not self._started.done():
             self._started.set_exception(StartFailed(reason or f"the supervisor ended ({self.exit})"))
@@ -203,11 +217,9 @@ class Handle:
             return None
         if isinstance(message, Failed):
             return message.reason
-        future = self._waiting.pop(message.id, None)
-        if future is None:
-            for fd in fds:
-                Channel.from_fd(fd).close()
-        elif isinstance(message, Done):
+        with self._lock:
+            future = self._waiting.pop(message.id)
+        if isinstance(message, Done):
             future.set_result((message, fds))
         else:
             future.set_exception(SupervisorError(message.reason))
@@ -222,12 +234,14 @@ class _Service:
         self._supervisor = Supervisor(OwnerSpec(settings.actor, settings.options, tuple(child.fds)))
         self._control: Control[Any] = child.control
         self._control.expect(Request)
-        self._session: int | None = None
+        # The user's process itself is watched too: a child that it has forked may keep the control line open.
+        self._user = os.pidfd_open(os.getppid())
 
     def run(self) -> None:
         supervisor = self._supervisor
         watch_signals(supervisor, self._settings.stop_budget_s)
         supervisor.reactor.watch(self._control.fileno(), self._readable)
+        supervisor.reactor.watch(self._user, self._user_gone)
         supervisor.on_ready = self._ready
         supervisor.start()
         supervisor.run()
@@ -241,8 +255,12 @@ class _Service:
             while (received := self._control.receive()) is not None:
                 self._hear(*received)
         except QueueClosed:
-            self._supervisor.reactor.forget(self._control.fileno())
-            self._supervisor.stop("the program that started the system has ended", 0.0)
+            self._user_gone()
+
+    def _user_gone(self) -> None:
+        for fd in (self._control.fileno(), self._user):  # the other one must not hurry this stop
+            self._supervisor.reactor.forget(fd)
+        self._supervisor.stop("the program that started the system has ended", self._settings.stop_budget_s)
 
     def _hear(self, request: Request, fds: list[int]) -> None:
         if isinstance(request, Stop):
@@ -250,7 +268,7 @@ class _Service:
             return
         try:
             self._do(request, fds)
-        except SupervisorError as error:
+        except (SupervisorError, OSError) as error:
             self._say(Refusal(request.id, str(error)))
 
     def _do(self, request: Spawn | Attach | Await | Status, fds: list[int]) -> None:
@@ -265,15 +283,13 @@ class _Service:
                 self._say(Done(id), [channel.fileno()])
                 channel.close()
             case Await():
-                self._supervisor.when_ended(request.name, lambda exit: self._say(Done(id, exit=exit)))
+                self._supervisor.when_ended(request.name, lambda end: self._say(Done(id, exit=end)))
             case Status():
                 self._say(Done(id, processes=self._supervisor.info()))
 
     def _say(self, message: msgspec.Struct, fds: Sequence[int] = ()) -> None:
-        try:
+        with contextlib.suppress(QueueError):  # its end-of-file is seen by `_readable`
             self._control.send(message, fds)
-        except QueueClosed:
-            pass  # its end-of-file is seen by `_readable`
 
 
 def main(child: Child) -> None:

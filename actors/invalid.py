@@ -13,8 +13,8 @@ _UNKNOWN = re.compile(r"Object contains unknown field `(?P<field>.*)`")
 _MISSING = re.compile(r"Object missing required field `(?P<field>.*)`")
 
 
-def explain(error: msgspec.DecodeError) -> CommandInvalid:
-    """The typed error for a command that could not be decoded.
+def explain(error: Exception) -> CommandInvalid:
+    """The typed error for a command that could not be decoded; `error` is one of `UNDECODABLE`.
 
     >>> class Add(msgspec.Struct, tag=True):
     ...     amount: int
@@ -25,6 +25,8 @@ def explain(error: msgspec.DecodeError) -> CommandInvalid:
     ...     str(explain(error))
     'amount: Expected `int`, got `str`'
     """
+    if not isinstance(error, msgspec.DecodeError):
+        return CommandInvalid("", str(error))
     match = _PATH.match(str(error))
     reason, path = (match["reason"], match["path"] or "$") if match else (str(error), "$")
     field = path.removeprefix("$").lstrip(".")

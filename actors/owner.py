@@ -17,9 +17,9 @@ from actors.actor import Actor
 from actors.channel import Channel
 from actors.child import Child
 from actors.clock import Clock, SystemClock
-from actors.control import Begin, Control, Ended, FreshLog, Join, Leave, Left, ToChild
+from actors.control import Begin, Control, Ended, FreshLog, Join, Leave, ToChild
 from actors.engine import Engine
-from actors.errors import MessageTooLarge, QueueClosed
+from actors.errors import UNDECODABLE, MessageTooLarge, QueueClosed
 from actors.frames import Hello, Refused, Welcome
 from actors.journal import Journal
 from actors.session_log import SessionLog
@@ -31,6 +31,9 @@ QUANTUM_BYTES = 64 * 1024
 
 UNSENT_BYTES = 32 * 1024 * 1024
 """A session that leaves this much unread is not read from until it has caught up."""
+
+SMALL_BYTES = 1024
+"""Behind a message of fewer bytes another one is seldom waiting, and looking costs as much as epoll does."""
 
 PACKET_BYTES = 48 * 1024
 """Answers share a message up to about this size."""
@@ -59,12 +62,13 @@ class OwnerStart(msgspec.Struct, frozen=True):
 class _Member:
     """A session as the loop sees it."""
 
-    __slots__ = ("channel", "events", "greeted", "session")
+    __slots__ = ("channel", "events", "greeted", "misunderstood", "session")
 
     def __init__(self, session: int, channel: Channel) -> None:
         self.session = session
         self.channel = channel
         self.greeted = False  # no Hello of this epoch yet: what arrives was meant for the owner before
+        self.misunderstood = 0
         self.events = select.EPOLLIN
 
 
@@ -111,6 +115,8 @@ class Owner:
                 self._engine.tick()
                 self._next_tick = now + TICK_S
                 self._finish_turn()
+                if self._control.blocked:
+                    self._hear_supervisor()
             for fd, events in self._epoll.poll(max(0.0, self._next_tick - now)):
                 if fd == control:
                     self._hear_supervisor()
@@ -121,23 +127,17 @@ class Owner:
     # -- the supervisor's messages ---------------------------------------------------------------------------
 
     def _hear_supervisor(self) -> None:
-        if self._control.blocked:
-            self._control.flush()
         try:
             while (received := self._control.receive()) is not None:
                 message, fds = received
                 match message:
                     case Join():
                         self._join(message, fds)
-                    case Left():
-                        member = self._sessions.get(message.session)
-                        if member is not None:
-                            self._read(member, math.inf, posthumous=True)
-                            self._end(member)
                     case Leave():
                         self._leaving = True
                     case _:
                         pass
+            self._control.flush()
         except QueueClosed:
             self._leaving = True
 
@@ -159,8 +159,8 @@ class Owner:
             return
         if events & select.EPOLLOUT:
             self._flush(member)
-        if events & select.EPOLLIN:
-            self._read(member, QUANTUM_BYTES)
+        if events & select.EPOLLIN and self._read(member, QUANTUM_BYTES):
+            self._end(member)
 
     def _read(self, member: _Member, quantum: float, *, posthumous: bool = False) -> bool:
         """Take messages until there are none or the quantum is used up; True when the other end is gone."""
@@ -175,14 +175,16 @@ class Owner:
                 continue
             if message is None:
                 return False
-            quantum -= len(message)
             self._take(member, message, posthumous=posthumous)
+            if len(message) < SMALL_BYTES and not posthumous:
+                return False  # most likely there is no more yet; epoll will tell
+            quantum -= len(message)
         return False
 
     def _take(self, member: _Member, message: bytes, *, posthumous: bool) -> None:
         try:
             said = frames.decode_to_owner(message)
-        except msgspec.DecodeError as error:
+        except UNDECODABLE as error:
             self._refuse(member, f"this message was not understood and none of it was done: {error}")
             return
         for frame in said:
@@ -194,7 +196,9 @@ class Owner:
                 self._engine.ask(member.session, frame, posthumous=posthumous)
 
     def _refuse(self, member: _Member, reason: str) -> None:
-        logger.warning("session %d: %s", member.session, reason)
+        if not member.misunderstood:  # one line tells of a broken program; it must not flood the log as well
+            logger.warning("session %d: %s", member.session, reason)
+        member.misunderstood += 1
         self._post(member, frames.encode([Refused(reason)]))
 
     def _end(self, member: _Member) -> None:
@@ -225,14 +229,13 @@ class Owner:
         together: list[msgspec.Raw] = []
         size = 0
         for answer in answers:
-            together.append(msgspec.Raw(answer))
-            size += len(answer)
-            if size > PACKET_BYTES:
+            if together and size + len(answer) > PACKET_BYTES:
                 self._post(member, frames.encode(together))
                 together = []
                 size = 0
-        if together:
-            self._post(member, frames.encode(together))
+            together.append(msgspec.Raw(answer))
+            size += len(answer)
+        self._post(member, frames.encode(together))
 
     def _post(self, member: _Member, message: bytes) -> None:
         try:
@@ -277,7 +280,10 @@ def main(child: Child) -> None:
     engine = Engine(actor, journal, SessionLog(child.fds[0]), clock, start.epoch, hand_over)
     known = engine.recover()
     owner = Owner(engine, child.control, clock)
-    owner.greet_all(known)
-    child.ready()
-    owner.run()
+    try:
+        owner.greet_all(known)
+        child.ready()
+        owner.run()
+    except QueueClosed:
+        logger.warning("the supervisor is gone")
     journal.close()

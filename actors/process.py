@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import socket
 import subprocess
 import sys
 from collections.abc import Sequence
-
+from pathlib import Path
 from typing import Any, Generic, TypeVar
 
 import msgspec
@@ -34,8 +35,20 @@ class Exit(msgspec.Struct, frozen=True):
 
     def __str__(self) -> str:
         if self.signal is not None:
-            return f"killed by {signal.Signals(self.signal).name}"
+            return f"killed by {signal_name(self.signal)}"
         return f"exit code {self.code}"
+
+
+def signal_name(number: int) -> str:
+    """A signal's name, such as SIGKILL; those between SIGRTMIN and SIGRTMAX have none.
+
+    >>> signal_name(9), signal_name(40)
+    ('SIGKILL', 'signal 40')
+    """
+    try:
+        return signal.Signals(number).name
+    except ValueError:
+        return f"signal {number}"
 
 
 class Process(Generic[T]):
@@ -46,30 +59,35 @@ class Process(Generic[T]):
         payload: Bytes for its target.
         fds: Its queue if it has a session, then whatever else it needs; they stay the caller's to close.
         says: The type of what it says.
+
+    Raises:
+        OSError: The machine has no room for another process or descriptor.
     """
 
     def __init__(self, start: Start, payload: bytes, fds: Sequence[int], says: Any) -> None:
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-        with theirs:
-            self._popen = subprocess.Popen(
-                [sys.executable, "-c", _BOOTSTRAP, str(theirs.fileno()), *filter(None, sys.path)],
-                pass_fds=[theirs.fileno()],
-                stdin=subprocess.DEVNULL,
-                process_group=0,
-            )
         self.name = start.name
-        self.pid = self._popen.pid
-        self.pidfd = os.pidfd_open(self.pid)
         self.control: Control[T] = Control(ours, says)
-        with payload_fd(payload) as memory:
-            self.control.send(start, [memory, *fds])
+        with contextlib.ExitStack() as undo:
+            undo.callback(self.control.close)
+            with theirs, payload_fd(payload) as memory:
+                self.control.send(start, [memory, *fds])
+                self._popen = subprocess.Popen(
+                    [sys.executable, "-c", _BOOTSTRAP, str(theirs.fileno()), *_import_path()],
+                    pass_fds=[theirs.fileno()],
+                    stdin=subprocess.DEVNULL,
+                    process_group=0,
+                )
+            undo.callback(self._popen.wait)
+            undo.callback(self._popen.kill)
+            self.pid = self._popen.pid
+            self.pidfd = os.pidfd_open(self.pid)
+            undo.pop_all()
 
     def kill(self, number: signal.Signals) -> None:
         """Send a signal to this process and no other, whatever has become of its number."""
-        try:
+        with contextlib.suppress(ProcessLookupError):  # it ended meanwhile; the pidfd tells
             signal.pidfd_send_signal(self.pidfd, number)
-        except ProcessLookupError:
-            pass  # it ended meanwhile; the pidfd tells
 
     def reap(self) -> Exit:
         """Take leave of a process whose pidfd says that it has ended."""
@@ -77,3 +95,8 @@ class Process(Generic[T]):
         os.close(self.pidfd)
         self.control.close()
         return Exit(None, -code) if code < 0 else Exit(code, None)
+
+
+def _import_path() -> list[str]:
+    """Where this process imports from; the empty entry stands for its working directory."""
+    return [str(Path(entry).absolute()) for entry in sys.path]

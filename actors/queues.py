@@ -8,6 +8,7 @@ lock to lose, and an end that dies shows itself as `QueueClosed` at the other.
 from __future__ import annotations
 
 import select
+from collections.abc import Callable
 from multiprocessing import context, reduction
 from queue import Empty, Full
 from types import TracebackType
@@ -17,9 +18,11 @@ import msgspec
 
 from actors.channel import DEFAULT_LIMIT, Channel
 from actors.clock import Clock, SystemClock
-from actors.errors import MessageInvalid
+from actors.errors import UNDECODABLE, MessageInvalid
 
 T = TypeVar("T")
+
+_ANYTHING = cast("type[Any]", Any)
 
 
 class MessageQueue(Generic[T]):
@@ -27,7 +30,8 @@ class MessageQueue(Generic[T]):
 
     Messages are of one type, given when the pair is made: a msgspec struct, or any builtin type. They travel as
     MessagePack and are checked when they arrive; nothing is ever unpickled. The names are those of
-    `multiprocessing.Queue`, and an end can be an argument of a `multiprocessing.Process`.
+    `multiprocessing.Queue`, and an end can be an argument of a `multiprocessing.Process`. An end is for one thread at
+    a time.
 
     >>> ours, theirs = MessageQueue.pair(dict[str, int])
     >>> ours.put({"a": 1})
@@ -39,7 +43,7 @@ class MessageQueue(Generic[T]):
     >>> ours.close(); theirs.close()
     """
 
-    def __init__(self, channel: Channel, type: type[T] = cast("type[T]", Any), clock: Clock | None = None) -> None:
+    def __init__(self, channel: Channel, type: type[T] = _ANYTHING, clock: Clock | None = None) -> None:
         self._channel = channel
         self._type = type
         self._clock = clock or SystemClock()
@@ -47,7 +51,7 @@ class MessageQueue(Generic[T]):
         self._decode = msgspec.msgpack.Decoder(type).decode
 
     @classmethod
-    def pair(cls, type: type[T] = cast("type[T]", Any), limit: int = DEFAULT_LIMIT) -> tuple[Self, Self]:
+    def pair(cls, type: type[T] = _ANYTHING, limit: int = DEFAULT_LIMIT) -> tuple[Self, Self]:
         """Two connected ends.
 
         Args:
@@ -73,14 +77,17 @@ class MessageQueue(Generic[T]):
         """
         try:
             message = self._encode(item)
-        except (TypeError, ValueError, OverflowError) as error:
+        except (TypeError, ValueError, OverflowError, RecursionError) as error:
             reason = f"the message cannot be encoded: {error}"
             raise MessageInvalid(reason) from error
-        self._channel.post(message)
-        if not block:
-            timeout = 0
-        if not self._wait_until(select.POLLOUT, self._channel.flush, timeout):
-            self._channel.forget_unsent()
+        sent = False
+        try:
+            self._channel.post(message)
+            sent = self._wait_until(select.POLLOUT, self._channel.flush, timeout if block else 0)
+        finally:
+            if not sent:  # also after a KeyboardInterrupt
+                self._channel.forget_unsent()
+        if not sent:
             raise Full
 
     def put_nowait(self, item: T) -> None:
@@ -97,6 +104,7 @@ class MessageQueue(Generic[T]):
         Raises:
             Empty: No whole message came in time.
             MessageInvalid: What came is not of the queue's type; it is gone, the next one can be read.
+            MessageTooLarge: The other end has another limit; the message is gone, the next one can be read.
             QueueClosed: The other end is gone and everything it sent has been read.
         """
         received: list[bytes] = []
@@ -111,7 +119,7 @@ class MessageQueue(Generic[T]):
             raise Empty
         try:
             return self._decode(received[0])
-        except msgspec.DecodeError as error:
+        except UNDECODABLE as error:
             reason = f"a message of another type arrived: {error}"
             raise MessageInvalid(reason) from error
 
@@ -127,7 +135,7 @@ class MessageQueue(Generic[T]):
         """Close this end; the other one reads what was sent and then gets `QueueClosed`."""
         self._channel.close()
 
-    def _wait_until(self, event: int, attempt: Any, timeout: float | None) -> bool:
+    def _wait_until(self, event: int, attempt: Callable[[], bool], timeout: float | None) -> bool:
         if attempt():
             return True
         deadline = None if timeout is None else self._clock.monotonic() + timeout

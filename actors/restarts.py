@@ -64,10 +64,10 @@ class RestartHistory:
         self._in_a_row = 0
         self.restarts = 0
 
-    def wanted(self, exit: Exit) -> bool:
+    def wanted(self, end: Exit) -> bool:
         """Whether the policy restarts a process that ended so."""
         restart = self._policy.restart
-        return restart is Restart.PERMANENT or (restart is Restart.TRANSIENT and not exit.clean)
+        return restart is Restart.PERMANENT or (restart is Restart.TRANSIENT and not end.clean)
 
     def next_delay(self, now: float, lived_s: float | None) -> float | None:
         """Note an end; returns the wait before the restart in seconds, or None if there were too many.

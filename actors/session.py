@@ -7,6 +7,7 @@ owner never applies a number twice, so a command is done exactly once whatever d
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable
 from typing import Any
 
@@ -14,9 +15,8 @@ import msgspec
 
 from actors import frames
 from actors.clock import Clock
-from actors.errors import CallError, CallTimeout, CommandError, OutcomeUnknown, SystemStopped
+from actors.errors import CallError, CallTimeout, CommandError, OutcomeUnknown, Overloaded, SystemStopped
 from actors.frames import Answer, Ask, Hello, Range, Refused, Welcome
-
 
 MESSAGE_BYTES = 256 * 1024
 """Commands are gathered into one message up to about this size."""
@@ -24,30 +24,40 @@ MESSAGE_BYTES = 256 * 1024
 FRAME_BYTES = 64
 """More than a frame adds to the command it carries."""
 
+_PLAIN_ERRORS: dict[str, type[CallError]] = {cls.__name__: cls for cls in (CallTimeout, Overloaded)}
+"""Refusals by the runtime itself rather than by the actor."""
 
-class Call:
+
+class Call(msgspec.Struct):
     """A command on its way, and then its result or error.
 
     Attributes:
-        number: Its number in the session.
-        deadline: Instant on the clock by which the owner must start it, in seconds.
+        ask: The frame that carries it.
         changes: Whether the command changes anything.
+        on_orphan: What to do with a result that nobody takes.
         done: True once `result` or `error` is set.
+        result: The encoded result.
+        error: Why there is none.
         waiter: Whatever the face waits on.
     """
 
-    __slots__ = ("_ask", "changes", "deadline", "done", "error", "number", "on_orphan", "result", "waiter")
+    ask: Ask
+    changes: bool
+    on_orphan: Callable[[msgspec.Raw], bytes | None] | None = None
+    done: bool = False
+    result: msgspec.Raw | None = None
+    error: CallError | None = None
+    waiter: Any = None
 
-    def __init__(self, ask: Ask, *, changes: bool, on_orphan: Callable[[msgspec.Raw], bytes | None] | None) -> None:
-        self._ask = ask
-        self.number = ask.number
-        self.deadline = ask.deadline
-        self.changes = changes
-        self.on_orphan = on_orphan
-        self.done = False
-        self.result: msgspec.Raw | None = None
-        self.error: CallError | None = None
-        self.waiter: Any = None
+    @property
+    def number(self) -> int:
+        """Its number in the session."""
+        return self.ask.number
+
+    @property
+    def deadline(self) -> float:
+        """Instant on the clock by which the owner must start it, in seconds."""
+        return self.ask.deadline
 
     def value(self) -> msgspec.Raw:
         """The encoded result.
@@ -126,15 +136,21 @@ class Session:
             raise self._closed
         ask = Ask(self._next_number, deadline, self._answered, msgspec.Raw(command))
         self._next_number += 1
-        call = Call(ask, changes=changes, on_orphan=on_orphan)
-        self._calls[call.number] = call
+        call = Call(ask, changes, on_orphan)
+        self._calls[ask.number] = call
         if self.epoch:
             self._outgoing.append(ask)
         return call
 
     def abandon(self, call: Call) -> None:
-        """Nobody waits for this call any more. It is still done exactly once, and what it may grant is given back."""
+        """Nobody waits for this call any more. It is still done exactly once, and what it may grant is given back.
+
+        That holds too if the result is there already and its caller was interrupted before it could take it; then
+        `outgoing` may have something to send.
+        """
         call.waiter = None
+        if call.result is not None:
+            self._give_back(call, call.result)
         call.done = True
 
     def expire(self, call: Call) -> None:
@@ -158,17 +174,26 @@ class Session:
 
     # -- frames ----------------------------------------------------------------------------------------------
 
+    @property
+    def has_outgoing(self) -> bool:
+        """Whether `outgoing` has something to send."""
+        return bool(self._outgoing)
+
     def outgoing(self) -> bytes | None:
         """The next message for the owner, or None. Call it until it gives None."""
         waiting = self._outgoing
         if not waiting:
             return None
+        if len(waiting) == 1:
+            message = frames.encode(waiting)
+            waiting.clear()
+            return message
         count = size = 0
         for frame in waiting:
-            count += 1
-            size += len(frame.command) if isinstance(frame, Ask) else 0
-            if size > MESSAGE_BYTES:
+            size += FRAME_BYTES + (len(frame.command) if isinstance(frame, Ask) else 0)
+            if count and size > MESSAGE_BYTES:
                 break
+            count += 1
         message = frames.encode(waiting[:count])
         del waiting[:count]
         return message
@@ -192,7 +217,7 @@ class Session:
         self.epoch = frame.epoch
         self.number = frame.session
         self.window = frame.window
-        again = [call._ask for call in self._calls.values()]
+        again = [call.ask for call in self._calls.values()]
         self._outgoing = [Hello(frame.epoch, self._answered_ranges()), *again]
 
     def _answer(self, frame: Answer) -> Call | None:
@@ -201,10 +226,11 @@ class Session:
             self.unknown_answers += 1
             return None
         self._note_answered(frame.number)
-        if frame.revision > self.revision:
+        if frame.revision > self.revision:  # noqa: PLR1730 - `max` takes three times as long, and this is every call
             self.revision = frame.revision
         if call.done:
-            self._give_back(call, frame)
+            if frame.failure is None:
+                self._give_back(call, frame.result)
             return None
         if frame.failure is None:
             call.result = frame.result
@@ -213,19 +239,24 @@ class Session:
         call.done = True
         return call
 
-    def _give_back(self, call: Call, frame: Answer) -> None:
-        if frame.failure is None and call.on_orphan is not None:
-            compensation = call.on_orphan(frame.result)
-            if compensation is not None:
-                self.abandon(self.call(compensation, float("inf")))
+    def _give_back(self, call: Call, result: msgspec.Raw) -> None:
+        if call.on_orphan is None or self.is_closed():
+            return
+        compensation = call.on_orphan(result)
+        if compensation is not None:
+            self.abandon(self.call(compensation, math.inf))
 
     def _error(self, failure: frames.Failure) -> CallError:
-        if failure.code == CallTimeout.__name__:
-            return CallTimeout(failure.message)
-        cls = self._errors.get(failure.code)
-        if cls is None or cls is CommandError:
-            return CommandError(failure.message, code=failure.code, **failure.details)
-        return cls(**failure.details)
+        plain = _PLAIN_ERRORS.get(failure.code)
+        if plain is not None:
+            return plain(failure.message)
+        cls = self._errors.get(failure.code, CommandError)
+        if cls is not CommandError:
+            try:
+                return cls(**failure.details)
+            except TypeError:  # a class of that name, but not the one that the owner knows
+                pass
+        return CommandError(failure.message, **{**failure.details, "code": failure.code})
 
     # -- what has been answered ------------------------------------------------------------------------------
 

@@ -7,26 +7,49 @@ from __future__ import annotations
 
 import functools
 import logging
+import math
 import os
 import random
+import resource
 import signal
+import time
 from collections.abc import Callable, Sequence
 
 import msgspec
 
 from actors.channel import Channel
 from actors.clock import Clock, SystemClock
-from actors.control import MAX_FDS, Begin, Ended, Failed, FreshLog, FromChild, Join, Leave, Left, Ready, Start
-from actors.errors import QueueClosed, StartFailed, SupervisorError, TooManyRestarts
+from actors.control import (
+    MAX_FDS,
+    Begin,
+    Ended,
+    Failed,
+    FreshLog,
+    FromOwner,
+    FromWorker,
+    Join,
+    Leave,
+    Ready,
+    Start,
+)
+from actors.errors import MessageInvalid, QueueClosed, StartFailed, SupervisorError, TooManyRestarts
 from actors.owner import OwnerStart
-from actors.process import Exit, Process
+from actors.process import Exit, Process, signal_name
 from actors.reactor import Reactor, Timer
 from actors.restarts import RestartHistory, RestartPolicy
 from actors.session_log import SessionLog
 
 logger = logging.getLogger(__name__)
 
+FromChild = FromOwner | FromWorker
+
 OWNER = "owner"
+
+MAX_DESCRIPTORS = 1024 * 1024
+"""More are of no use, and some programs walk through all that they may have."""
+
+HURRY_AFTER_S = 0.1
+"""A second signal before this is the same wish: some programs signal a process and its group."""
 
 OWNER_STOP_S = 3.0
 """How long the owner may take to close its journal before it is killed."""
@@ -106,12 +129,10 @@ class Supervisor:
         owner_policy: When the owner is started again.
     """
 
-    def __init__(
-        self, owner: OwnerSpec, clock: Clock | None = None, owner_policy: RestartPolicy | None = None
-    ) -> None:
+    def __init__(self, owner: OwnerSpec, clock: Clock | None = None, owner_policy: RestartPolicy | None = None) -> None:
         self._clock = clock or SystemClock()
         self.reactor = Reactor(self._clock)
-        self._chance = random.Random()
+        self._chance = random.Random()  # noqa: S311 - it spreads restarts, nobody gains by guessing it
         self._owner_spec = owner
         self._owner = _Member(
             ChildSpec(OWNER, "actors.owner:main", policy=owner_policy or RestartPolicy()), self._chance
@@ -126,11 +147,13 @@ class Supervisor:
         self._error: SupervisorError | None = None
         self._done = False
         self.on_ready: Callable[[], None] = lambda: None
+        self.on_stopping: Callable[[], None] = lambda: None
 
     # -- what others ask of it -------------------------------------------------------------------------------
 
     def start(self) -> None:
-        """Start the owner, and after it the workers that were added."""
+        """Start the owner, and after it the workers that were added. To be called in the main thread."""
+        _raise_descriptor_limit()
         self._start_owner()
 
     def add(self, spec: ChildSpec) -> None:
@@ -160,12 +183,11 @@ class Supervisor:
         return session, worker_end
 
     def leave(self, session: int) -> None:
-        """The process of a session is gone."""
-        if session in self._owner_ends:
-            if self._owner.process is None:
-                self._forget(session)
-            else:
-                self._tell_owner(Left(session))
+        """The process of a session is gone: nothing more may come, not even from a child that it has left behind."""
+        if self._owner.process is None:
+            self._forget(session)
+        elif session in self._owner_ends:
+            self._owner_ends[session].hang_up()  # the owner reads what is there, and says `Ended`
 
     def when_ended(self, name: str, callback: Callable[[Exit], None]) -> None:
         """Call back when a worker has ended for good.
@@ -220,6 +242,7 @@ class Supervisor:
             return
         self._stopping = reason
         logger.info("stopping: %s", reason)
+        self.on_stopping()
         for member in reversed(self._members.values()):
             if member.restart is not None:
                 member.restart.cancel()
@@ -269,18 +292,32 @@ class Supervisor:
 
     def _start_worker(self, member: _Member) -> None:
         member.restart = None
-        member.session, channel = self.join()
+        try:
+            member.session, channel = self.join()
+        except OSError as error:
+            self._not_started(member, error)
+            return
         self._launch(member, member.spec.payload, [channel.fileno(), *member.spec.fds])
         channel.close()
 
     def _launch(self, member: _Member, payload: bytes, fds: Sequence[int]) -> None:
         start = Start(member.spec.name, member.spec.target, member.session)
-        process: Process[FromChild] = Process(start, payload, fds, FromChild)
-        member.process = process
         member.ready_at = None
         member.failure = None
+        says = FromOwner if member is self._owner else FromWorker
+        try:
+            process: Process[FromChild] = Process(start, payload, fds, says)
+        except OSError as error:
+            self.leave(member.session)
+            self._not_started(member, error)
+            return
+        member.process = process
         self.reactor.watch(process.pidfd, functools.partial(self._ended, member))
         self.reactor.watch(process.control.fileno(), functools.partial(self._hear, member))
+
+    def _not_started(self, member: _Member, error: OSError) -> None:
+        member.failure = f"cannot be started: {error.strerror}"
+        self._restart(member, Exit(os.EX_OSERR, None))
 
     def _hear(self, member: _Member) -> None:
         process = member.process
@@ -288,6 +325,8 @@ class Supervisor:
         try:
             while (received := process.control.receive()) is not None:
                 self._heard(member, *received)
+        except MessageInvalid as error:
+            logger.warning("%s: %s", member.spec.name, error)
         except QueueClosed:
             self.reactor.forget(process.control.fileno())  # the pidfd tells the rest
 
@@ -303,9 +342,11 @@ class Supervisor:
                 member.failure = message.reason
             case Ended():
                 self._forget(message.session)
-            case FreshLog():
+            case FreshLog() if fds:
                 self._log.close()
-                self._log = SessionLog(fds[0])
+                self._log = SessionLog(fds.pop())
+        for fd in fds:
+            os.close(fd)
 
     def _start_waiting(self) -> None:
         for member in list(self._members.values()):
@@ -323,50 +364,60 @@ class Supervisor:
         # What it said last (a fresh log, a failure) counts, so its line is read to the end first.
         self._hear(member)
         self.reactor.forget(process.control.fileno())
-        exit = process.reap()
+        end = process.reap()
         member.process = None
-        if member is not self._owner:
-            self.leave(member.session)
-        if self._stopping is not None:
-            self._gone(member, exit)
-            if member is not self._owner:
-                self._stop_owner_when_alone()
-        elif member is self._owner or member.history.wanted(exit):
-            self._restart(member, exit)
-        else:
-            self._gone(member, exit)
-
-    def _gone(self, member: _Member, exit: Exit) -> None:
-        member.exit = exit
         if member is self._owner:
-            self._finish()
+            self._owner_ended(end)
             return
-        logger.info("%s has ended (%s)", member.spec.name, exit)
+        self.leave(member.session)
+        if self._stopping is None and member.history.wanted(end):
+            self._restart(member, end)
+            return
+        self._gone(member, end)
+        if self._stopping is not None:
+            self._stop_owner_when_alone()
+
+    def _owner_ended(self, end: Exit) -> None:
+        if self._stopping is None or self._workers_run():
+            self._restart(self._owner, end)  # the workers still need one for what they finish
+        else:
+            self._finish()
+
+    def _workers_run(self) -> bool:
+        return any(member.process is not None for member in self._members.values())
+
+    def _gone(self, member: _Member, end: Exit) -> None:
+        member.exit = end
+        if member.failure is not None:
+            logger.warning("%s did not start: %s", member.spec.name, member.failure)
+        elif member.session:  # else it never ran
+            logger.info("%s has ended (%s)", member.spec.name, end)
         for callback in member.on_exit:
-            callback(exit)
+            callback(end)
         member.on_exit.clear()
 
-    def _restart(self, member: _Member, exit: Exit) -> None:
+    def _restart(self, member: _Member, end: Exit) -> None:
         now = self._clock.monotonic()
         started = member.ready_at is not None
         lived_s = now - member.ready_at if member.ready_at is not None else None
-        why = f"{member.spec.name}: {member.failure or exit}"
+        why = f"{member.spec.name}: {member.failure or end}"
         if member is self._owner and not started and self._epoch == 1:
-            self._give_up(StartFailed(member.failure or f"the owner did not start ({exit})"), member, exit)
+            self._give_up(StartFailed(member.failure or f"the owner did not start ({end})"), member, end)
             return
         delay_s = member.history.next_delay(now, lived_s)
         if delay_s is None:
             what = "crashed" if started else "failed to start"
-            self._give_up(TooManyRestarts(f"{why}; it {what} too often, so the system stops"), member, exit)
+            self._give_up(TooManyRestarts(f"{why}; it {what} too often, so the system stops"), member, end)
             return
         logger.warning("%s%s; starting it again%s", why, "" if started else " before it was ready", _in(delay_s))
         member.ready_at = None
         start = self._start_owner if member is self._owner else functools.partial(self._start_worker, member)
         member.restart = self.reactor.after(delay_s, start)
 
-    def _give_up(self, error: SupervisorError, member: _Member, exit: Exit) -> None:
+    def _give_up(self, error: SupervisorError, member: _Member, end: Exit) -> None:
         self._error = error
-        member.exit = exit
+        if member is not self._owner:
+            self._gone(member, end)
         self.stop(str(error))
 
     # -- the end ---------------------------------------------------------------------------------------------
@@ -378,7 +429,7 @@ class Supervisor:
                 member.process.kill(signal.SIGKILL)
 
     def _stop_owner_when_alone(self) -> None:
-        if any(member.process is not None for member in self._members.values()):
+        if self._workers_run():
             return
         for member in self._members.values():
             if member.exit is None:
@@ -409,14 +460,30 @@ def _in(delay_s: float) -> str:
     return f" in {delay_s:.1f} s" if delay_s else ""
 
 
+def _raise_descriptor_limit() -> None:
+    """Each session needs descriptors here and in the owner, which inherits the limit."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = MAX_DESCRIPTORS if hard == resource.RLIM_INFINITY else min(hard, MAX_DESCRIPTORS)
+    if soft != resource.RLIM_INFINITY and soft < wanted:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
+
+
 def watch_signals(supervisor: Supervisor, budget_s: float) -> None:
-    """Stop the system on SIGTERM and SIGINT; to be called in the main thread."""
+    """Stop the system on SIGTERM and SIGINT, and hurry on the next one; to be called in the main thread."""
     read, write = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
     signal.set_wakeup_fd(write, warn_on_full_buffer=False)
 
+    first_s = math.inf
+
     def wanted() -> None:
-        for number in os.read(read, 64):
-            supervisor.stop(f"received {signal.Signals(number).name}", budget_s)
+        nonlocal first_s
+        number = os.read(read, 64)[0]
+        now_s = time.monotonic()
+        if first_s is math.inf:
+            first_s = now_s
+        elif now_s < first_s + HURRY_AFTER_S:
+            return
+        supervisor.stop(f"received {signal_name(number)}", budget_s)
 
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: None)

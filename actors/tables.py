@@ -7,7 +7,7 @@ journals a change, reverts it, and rebuilds the state in the owner's next life, 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, ValuesView
-from typing import Any, Generic, NamedTuple, TypeVar
+from typing import Any, Generic, TypeVar
 
 import msgspec
 
@@ -15,7 +15,7 @@ K = TypeVar("K")
 R = TypeVar("R")
 
 
-class Change(NamedTuple):
+class Change(msgspec.Struct, frozen=True, gc=False):
     """One record of one table, before and after; None stands for absent."""
 
     table: Table[Any, Any]

@@ -1,0 +1,172 @@
+"""A small actor for the tests of the runtime: counts that last, counts that do not, and holds of sessions."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from typing import Any
+
+import msgspec
+
+from actors.actor import Actor, Context
+from actors.errors import CommandError, StorageUnavailable
+from actors.journal import Journal, Loaded, NoJournal
+from actors.session_log import SessionLog
+from actors.tables import Change, Table
+
+
+class Increment(msgspec.Struct, frozen=True, tag=True, forbid_unknown_fields=True):
+    """Add one; answered with the new count."""
+
+    key: str
+    durable: bool = False
+
+
+class Get(msgspec.Struct, frozen=True, tag=True, forbid_unknown_fields=True):
+    """A count."""
+
+    key: str
+    durable: bool = False
+
+
+class Take(msgspec.Struct, frozen=True, tag=True, forbid_unknown_fields=True):
+    """Hold one more of something for this session; answered with what is held in all."""
+
+
+class GiveBack(msgspec.Struct, frozen=True, tag=True, forbid_unknown_fields=True):
+    """Hold one less."""
+
+
+class Held(msgspec.Struct, frozen=True, tag=True, forbid_unknown_fields=True):
+    """What all sessions hold."""
+
+
+class Fail(msgspec.Struct, frozen=True, tag=True, forbid_unknown_fields=True):
+    """Change something, and then fail: refused, by a fault of the actor, or with what cannot be encoded."""
+
+    how: str
+
+
+class Nested(msgspec.Struct, frozen=True, tag=True, forbid_unknown_fields=True):
+    """Any value; answered with it."""
+
+    value: Any
+
+
+class Refused(CommandError):
+    """The actor says no.
+
+    Args:
+        value: Why.
+    """
+
+    def __init__(self, value: Any) -> None:
+        super().__init__(f"no: {value}", value=value)
+        self.value = value
+
+
+class CounterActor(Actor):
+    """Counts and holds."""
+
+    commands = Increment | Get | Take | GiveBack | Held | Fail | Nested
+
+    def __init__(self) -> None:
+        self.passing: Table[str, int] = Table("passing", str, int, durable=False)
+        self.lasting: Table[str, int] = Table("lasting", str, int, durable=True)
+        self.held: Table[int, int] = Table("held", int, int, durable=False)
+        self.ticks = 0
+
+    @property
+    def tables(self) -> Sequence[Table[Any, Any]]:
+        return [self.passing, self.lasting, self.held]
+
+    def apply(self, command: Any, context: Context) -> Any:
+        match command:
+            case Increment(key, durable):
+                table = self.lasting if durable else self.passing
+                table.put(key, (table.get(key) or 0) + 1)
+                return table.get(key)
+            case Get(key, durable):
+                return (self.lasting if durable else self.passing).get(key) or 0
+            case Take():
+                self.held.put(context.session, (self.held.get(context.session) or 0) + 1)
+                return sum(self.held.values())
+            case GiveBack():
+                self.held.put(context.session, (self.held.get(context.session) or 0) - 1)
+                return None
+            case Held():
+                return sum(self.held.values())
+            case Nested(value):
+                return value
+            case Fail(how):
+                return self._fail(how)
+
+    def _fail(self, how: str) -> Any:
+        self.passing.put("broken", 1)
+        self.lasting.put("broken", 1)
+        match how:
+            case "fault":
+                raise ZeroDivisionError
+            case "result":
+                return object()
+            case "huge":
+                return "x" * (17 * 1024 * 1024)
+            case "row":
+                self.passing.put("broken", 2**70)
+                return None
+            case "details":
+                raise Refused(object())
+            case _:
+                raise Refused(how)
+
+    def session_ended(self, context: Context) -> None:
+        if context.session in self.held:
+            self.held.delete(context.session)
+
+    def wanted_after_death(self, command: Any) -> bool:
+        return not isinstance(command, Take)
+
+    def tick(self, context: Context) -> None:
+        self.ticks += 1
+
+
+class MemoryJournal:
+    """A stand-in for a file: it keeps rows in memory over the lives of an owner, and fails when told to."""
+
+    def __init__(self) -> None:
+        self.rows: dict[tuple[str, Any], Any] = {}
+        self.revision = 0
+        self.turn: tuple[int, bytes] | None = None
+        self.fails = False
+
+    def load(self) -> Loaded:
+        return Loaded([(name, key, row) for (name, key), row in self.rows.items()], self.revision, self.turn)
+
+    def commit(self, changes: Sequence[Change], revision: int, turn: int, record: bytes) -> None:
+        if self.fails:
+            raise StorageUnavailable("the disk is full")
+        for change in changes:
+            table, key, after = change.table, change.key, change.after
+            if after is None:
+                self.rows.pop((table.name, key), None)
+            else:
+                self.rows[table.name, key] = after
+        self.revision = revision
+        self.turn = (turn, record)
+
+    def forget_turn(self) -> None:
+        self.turn = None
+
+    def close(self) -> None:
+        pass
+
+
+def duplicate(log: SessionLog) -> SessionLog:
+    """The log as a next owner gets it: the same memory, another descriptor."""
+    return SessionLog(os.dup(log.fileno()))
+
+
+def build(options: bytes) -> tuple[Actor, Journal]:
+    """The actor for a real owner process."""
+    del options
+    return CounterActor(), NoJournal()

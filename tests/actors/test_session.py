@@ -1,0 +1,177 @@
+import math
+from typing import Any
+
+import msgspec
+import pytest
+
+from actors import frames
+from actors.clock import ManualClock
+from actors.errors import CallTimeout, CommandError, CommandFailed, OutcomeUnknown, Overloaded, SystemStopped
+from actors.frames import Answer, Ask, Failure, Hello, Refused, Welcome
+from actors.session import MESSAGE_BYTES, Session
+
+RAW = msgspec.msgpack.encode
+
+
+@pytest.fixture
+def session() -> Session:
+    return Session(ManualClock())
+
+
+def welcome(session: Session, epoch: int = 1) -> None:
+    session.receive(frames.encode([Welcome(epoch, 5, 3)]))
+
+
+def answer(session: Session, number: int, result: Any = None, failure: Failure | None = None) -> int:
+    """Let the owner answer; how many waiting calls that completed."""
+    return len(session.receive(frames.encode([Answer(number, msgspec.Raw(RAW(result)), failure, 9)])))
+
+
+def sent(session: Session) -> list[Hello | Ask]:
+    """All that the session wants to send now."""
+    found: list[Hello | Ask] = []
+    while (message := session.outgoing()) is not None:
+        found += frames.decode_to_owner(message)
+    return found
+
+
+def numbers(said: list[Hello | Ask]) -> list[int]:
+    return [frame.number for frame in said if isinstance(frame, Ask)]
+
+
+def test_nothing_is_sent_before_the_owner_has_said_welcome(session: Session) -> None:
+    """Then Hello comes first, and the commands in order."""
+    for _ in range(3):
+        session.call(RAW(1), math.inf)
+    assert sent(session) == []
+    welcome(session)
+    said = sent(session)
+    assert said[0] == Hello(1, [])
+    assert numbers(said) == [1, 2, 3]
+
+
+def test_a_new_owner_gets_everything_unanswered_in_order_and_once(session: Session) -> None:
+    """What was answered is acknowledged in ranges, what waits to be sent is not sent twice."""
+    welcome(session)
+    for _ in range(5):
+        session.call(RAW(1), math.inf)
+    sent(session)
+    for number in (1, 3, 4):
+        answer(session, number)
+    session.call(RAW(1), math.inf)
+    welcome(session, 2)
+    said = sent(session)
+    assert said[0] == Hello(2, [(1, 1), (3, 4)])
+    assert numbers(said) == [2, 5, 6]
+    answer(session, 2)
+    assert session._answered == 4
+
+
+def test_messages_stay_below_the_limit_however_long_the_commands(session: Session) -> None:
+    """A long command never shares a message with others that would take it over the queue's limit."""
+    welcome(session)
+    sent(session)
+    for size in (MESSAGE_BYTES - 1_000, 3 * MESSAGE_BYTES, 10, 10):
+        session.call(RAW(b"x" * size), math.inf)
+    messages = []
+    while (message := session.outgoing()) is not None:
+        messages.append(numbers(frames.decode_to_owner(message)))
+    assert messages == [[1], [2], [3, 4]]
+
+
+def test_a_result_or_an_error_completes_the_call(session: Session) -> None:
+    """The same error class is raised that the owner named; an unknown one becomes `CommandError` with its code."""
+    welcome(session)
+    calls = [session.call(RAW(1), math.inf) for _ in range(6)]
+    answer(session, 1, [1, 2])
+    assert msgspec.msgpack.decode(calls[0].value()) == [1, 2]
+    failures = {
+        2: (Failure("CommandFailed", "m", {"reason": "r"}), CommandFailed),
+        3: (Failure("CallTimeout", "m", {}), CallTimeout),
+        4: (Failure("Overloaded", "m", {}), Overloaded),
+        5: (Failure("Unheard", "m", {"code": "x", "a": 1}), CommandError),
+        6: (Failure("CommandFailed", "m", {"other": 1}), CommandError),
+    }
+    for number, (failure, cls) in failures.items():
+        answer(session, number, None, failure)
+        error = calls[number - 1].error
+        assert type(error) is cls
+    assert isinstance(error, CommandError)
+    assert error.details == {"other": 1, "code": "CommandFailed"}
+
+
+def test_an_expired_change_has_an_unknown_outcome(session: Session) -> None:
+    """Without a change, or before anything was sent, nothing can have happened."""
+    early = session.call(RAW(1), 0.0)
+    session.expire(early)
+    assert type(early.error) is CallTimeout
+    welcome(session)
+    change, read = session.call(RAW(1), 0.0), session.call(RAW(1), 0.0, changes=False)
+    session.expire(change)
+    session.expire(read)
+    assert type(change.error) is OutcomeUnknown
+    assert type(read.error) is CallTimeout
+
+
+@pytest.mark.parametrize("moment", ["before the answer", "after the answer"])
+def test_what_is_granted_to_nobody_is_given_back(session: Session, moment: str) -> None:
+    """A caller that was interrupted leaks no grant, whether its answer was still to come or there already."""
+    welcome(session)
+    sent(session)
+    call = session.call(RAW("take"), 0.0, on_orphan=lambda raw: RAW(["back", msgspec.msgpack.decode(raw)]))
+    sent(session)
+    if moment == "before the answer":
+        session.abandon(call)
+    assert answer(session, 1, "lease") == (moment == "after the answer")
+    if moment == "after the answer":
+        session.abandon(call)
+    [back] = sent(session)
+    assert isinstance(back, Ask)
+    assert msgspec.msgpack.decode(back.command) == ["back", "lease"]
+    assert back.deadline == math.inf
+
+
+def test_a_refusal_for_nobody_is_not_given_back(session: Session) -> None:
+    """There is nothing to give back, nor for a result without a way to do so."""
+    welcome(session)
+    for _ in range(2):
+        session.abandon(session.call(RAW(1), 0.0, on_orphan=lambda _: RAW("back")))
+    sent(session)
+    answer(session, 1, None, Failure("CommandError", "no", {}))
+    assert sent(session) == []
+
+
+def test_the_end_of_the_session_completes_every_call(session: Session) -> None:
+    """Those that wait have the error, and a new call raises it at once."""
+    welcome(session)
+    call, abandoned = session.call(RAW(1), math.inf), session.call(RAW(1), math.inf)
+    session.abandon(abandoned)
+    assert session.close(SystemStopped("over")) == [call]
+    with pytest.raises(SystemStopped):
+        call.value()
+    with pytest.raises(SystemStopped):
+        session.call(RAW(1), math.inf)
+
+
+def test_answers_that_nobody_asked_for_are_counted(session: Session) -> None:
+    """A stored answer that comes twice, or a refused message, disturbs nothing."""
+    welcome(session)
+    session.call(RAW(1), math.inf)
+    assert answer(session, 1) == 1
+    assert answer(session, 1) == 0
+    session.receive(frames.encode([Refused("what?")]))
+    assert (session.unknown_answers, session.refused, session.revision) == (1, 1, 9)
+
+
+def test_the_window_counts_what_is_unanswered(session: Session) -> None:
+    """One command before the first Welcome, then as many as the owner says."""
+    assert session.has_room
+    session.call(RAW(1), math.inf)
+    assert not session.has_room
+    welcome(session)
+    session.call(RAW(1), math.inf)
+    assert session.has_room
+    session.call(RAW(1), math.inf)
+    assert not session.has_room
+    answer(session, 2)
+    assert session.has_room
