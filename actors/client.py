@@ -193,10 +193,9 @@ class Client:
             self._poll.modify(self._channel.fileno(), select.POLLIN | (select.POLLOUT if unsent else 0))
 
     def _end(self, reason: str) -> None:
-        if self.session.is_closed():
-            return
-        self.session.close(SystemStopped(f"the session is over: {reason}"))
-        self._channel.hang_up()
+        if not self.session.is_closed():
+            self.session.close(SystemStopped(f"the session is over: {reason}"))
+            self._channel.hang_up()
+            self._changed.notify_all()
         if not self._reader:
             self._channel.close()  # else by whoever waits on it, whom the end of the line wakes
-        self._changed.notify_all()

@@ -7,9 +7,10 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from multiprocessing.connection import Connection
-from multiprocessing.managers import SyncManager
-from typing import Protocol
+from multiprocessing.managers import DictProxy, SyncManager
+from typing import Any, Protocol
 
 from actors.queues import MessageQueue
 from bench.processes import SPAWN, Peers, end_with_parent, without_interrupts
@@ -97,17 +98,37 @@ def _echo_queue(requests: _Queue, answers: _Queue) -> None:
         answers.put(requests.get())
 
 
-def manager(peers: Peers) -> Callable[[], object]:
-    """An increment that is right however many processes do it: `Manager().dict` under a `Manager().Lock`."""
-    server = SyncManager(ctx=SPAWN)
-    with without_interrupts():
-        server.start(end_with_parent)
-    peers.callback(server.shutdown)
-    counts = server.dict(pending=0)
-    lock = server.Lock()
+class ManagerCount:
+    """A number in a `Manager().dict` under a `Manager().Lock`: right however many processes change it."""
 
-    def increment() -> None:
-        with lock:
-            counts["pending"] = counts["pending"] + 1
+    def __init__(self, peers: Peers) -> None:
+        server = SyncManager(ctx=SPAWN)
+        with without_interrupts():
+            server.start(end_with_parent)
+        peers.callback(server.shutdown)
+        self._counts = server.dict(pending=0)
+        self._lock = server.Lock()
+        self._peers = peers
 
-    return increment
+    def increment(self) -> None:
+        """Add one."""
+        _increment(self._counts, self._lock)
+
+    def read(self) -> int:
+        """The number."""
+        return self._counts["pending"]
+
+    def crowd(self, count: int) -> list[int]:
+        """So many processes that increment without end; their ids."""
+        starting = [self._peers.start(_increment_for_ever, self._counts, self._lock) for _ in range(count)]
+        return [process.pid or 0 for process in starting]
+
+
+def _increment(counts: DictProxy[str, int], lock: AbstractContextManager[Any]) -> None:
+    with lock:
+        counts["pending"] = counts["pending"] + 1
+
+
+def _increment_for_ever(counts: DictProxy[str, int], lock: AbstractContextManager[Any]) -> None:
+    while True:
+        _increment(counts, lock)

@@ -199,7 +199,7 @@ def test_a_turn_that_reached_the_journal_but_not_the_log_stands(log: SessionLog)
     journal = MemoryJournal()
     life = Life(log, journal)
     life.ask(1, Increment("a", durable=True))
-    size = log_size(life.log)
+    content = bytes_of(life)
     life.say(2, Increment("a", durable=True))
     life.say(3, Increment("b"))
     life.answers()
@@ -289,7 +289,7 @@ def test_a_compacted_log_says_the_same(log: SessionLog, monkeypatch: pytest.Monk
     for number in range(1, 200):
         life.ask(number, Increment("a"), answered=max(0, number - 3))
     assert life.log is not log
-    assert log_size(life.log) < 5_000
+    assert life.engine._log.size < 5_000
     after = Life(life.log, epoch=2)
     assert after.known == {S, 8}
     assert rows(after.actor) == rows(life.actor)
@@ -302,12 +302,13 @@ def test_a_compacted_log_says_the_same(log: SessionLog, monkeypatch: pytest.Monk
 def test_what_a_dead_session_said_last_still_counts_unless_it_takes_something(log: SessionLog) -> None:
     """Posthumous commands are done, except those the actor does not want; then what was held is given back."""
     life = Life(log)
+    life.engine.join(8)
     for number, command in enumerate([Increment("a"), Take()], 1):
         raw = msgspec.Raw(msgspec.msgpack.encode(command))
-        life.engine.ask(S, Ask(number, math.inf, 0, raw), posthumous=True)
+        life.engine.ask(8, Ask(number, math.inf, 0, raw), posthumous=True)
     assert len(life.actor.held) == 0
-    life.engine.end(S)
-    assert life.answers() == {}
+    life.engine.end(8)
+    life.answers(8)
     assert life.actor.passing.get("a") == 1
 
 
