@@ -48,6 +48,7 @@ def serve(config: Config) -> None:
                 supervisor.add(spec)
             watch_signals(supervisor, config.stop_timeout_s + KILL_MARGIN_S)
             supervisor.on_ready = _announce_once(supervisor, listening)
+            supervisor.on_stopping = listening.close  # a connection that nobody will accept must be refused, not kept
             supervisor.start()
             supervisor.run()
         finally:

@@ -8,8 +8,11 @@ def main() -> int:
     if sys.version_info < (3, 11):  # noqa: UP036 - pip checks this too, but not everybody starts it by pip
         version = "%d.%d" % sys.version_info[:2]  # noqa: UP031 - the only form that every Python 3 reads
         sys.exit("actor-registry: needs Python 3.11 or newer, this is Python " + version)
-    from registry.cli.app import run  # noqa: PLC0415 - an old Python could not read it
-
+    try:
+        from registry.cli.app import run  # noqa: PLC0415 - an old Python could not read it
+    except ModuleNotFoundError as error:
+        # A plain install has the runtime and the registry only.
+        sys.exit("actor-registry: " + str(error.name) + " is missing; install actor-registry[server]")
     return run()
 
 
