@@ -1,6 +1,7 @@
 """Sessions and owners in a world where owners die at any point; a model beside it says what must be true."""
 
 import logging
+import os
 from collections import Counter, defaultdict, deque
 from collections.abc import Sequence
 from typing import Any
@@ -87,6 +88,7 @@ class LossyWorld(RuleBasedStateMachine):
         self.clock = ManualClock()
         self.journal = _MortalJournal()
         self.log = SessionLog.create()
+        self.logs = [self.log]
         self.epoch = 0
         self.sessions = 0
         self.workers: list[_Worker] = []
@@ -100,7 +102,7 @@ class LossyWorld(RuleBasedStateMachine):
     def _begin_life(self) -> None:
         self.epoch += 1
         self.journal.dies = ""
-        self.owner_log = _MortalLog(duplicate(self.log).fileno())
+        self.owner_log = _MortalLog(os.dup(self.log.fileno()))
         self.actor = CounterActor()
         self.engine = Engine(self.actor, self.journal, self.owner_log, self.clock, self.epoch, self._handed)
         self.engine._compact_at = 400
@@ -111,8 +113,13 @@ class LossyWorld(RuleBasedStateMachine):
             self.engine.end(session)
         self.engine.commit()
 
+    def _end_life(self) -> None:
+        self.engine._log.close()
+        self._begin_life()
+
     def _handed(self, log: SessionLog) -> None:
         self.log = duplicate(log)
+        self.logs.append(self.log)
 
     def _join(self) -> _Worker:
         self.sessions += 1
@@ -185,7 +192,7 @@ class LossyWorld(RuleBasedStateMachine):
             self.engine.commit()  # its answers do not leave
         except Death:
             pass
-        self._begin_life()
+        self._end_life()
 
     @rule(slot=SLOTS)
     def worker_is_killed(self, slot: int) -> None:
@@ -194,14 +201,14 @@ class LossyWorld(RuleBasedStateMachine):
             self._read(worker, worker.to_owner.popleft(), posthumous=True)
         self.engine.end(worker.number)
         self.gone.append(worker)
-        self.workers[slot] = self._join()
         self._commit()
+        self.workers[slot] = self._join()
 
     @rule(slot=SLOTS)
     def worker_and_owner_are_killed(self, slot: int) -> None:
         worker = self.workers.pop(slot)
         self.gone.append(worker)
-        self._begin_life()
+        self._end_life()
         self.workers.insert(slot, self._join())
 
     @precondition(lambda self: not self.journal.fails)
@@ -229,8 +236,10 @@ class LossyWorld(RuleBasedStateMachine):
         self._check_counts()
         self._check_holds()
         before = {table.name: dict(table.items()) for table in self.actor.tables}
-        self._begin_life()
+        self._end_life()
         assert {table.name: dict(table.items()) for table in self.actor.tables} == before
+        for log in (*self.logs, self.engine._log):
+            log.close()
 
     def _check_counts(self) -> None:
         results: dict[tuple[str, bool], list[int]] = defaultdict(list)

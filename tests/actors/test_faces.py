@@ -1,0 +1,370 @@
+"""What the blocking and the asyncio face share, from one list; asyncio's own loop and uvloop take it both."""
+
+import asyncio
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from typing import Any
+
+import msgspec
+import pytest
+import uvloop
+
+from actors import frames
+from actors.aio import AsyncClient
+from actors.channel import Channel
+from actors.client import Client
+from actors.errors import CallTimeout, CommandInvalid, MessageTooLarge, OutcomeUnknown, Overloaded, SystemStopped
+from actors.frames import Answer, Ask, Welcome
+from tests.actors.counter import Get, GiveBack, Held, Increment, Nested, Take
+from tests.actors.owners import LocalOwner, decode, encode, local_owner
+from tests.polling import until
+
+
+class Face:
+    """One way to wait, for tests that are written once."""
+
+    def ask(self, command: Any, **options: Any) -> Any:
+        return decode(self.ask_raw(encode(command), **options))
+
+    def ask_raw(self, command: bytes, **options: Any) -> msgspec.Raw:
+        raise NotImplementedError
+
+    def ask_all(self, commands: list[Any], **options: Any) -> list[Any]:
+        """Ask all at the same time; results or errors."""
+        raise NotImplementedError
+
+    def tell(self, command: Any) -> None:
+        raise NotImplementedError
+
+    def close(self) -> None:
+        raise NotImplementedError
+
+
+class Blocking(Face):
+    def __init__(self, channel: Channel) -> None:
+        self.client = Client(channel)
+        self.ask_raw = self.client.ask  # type: ignore[method-assign]
+
+    def ask_all(self, commands: list[Any], **options: Any) -> list[Any]:
+        results: list[Any] = [None] * len(commands)
+
+        def run(at: int) -> None:
+            try:
+                results[at] = self.ask(commands[at], **options)
+            except Exception as error:
+                results[at] = error
+
+        threads = [threading.Thread(target=run, args=(at,)) for at in range(len(commands))]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        return results
+
+    def tell(self, command: Any) -> None:
+        self.client.tell(encode(command))
+
+    def close(self) -> None:
+        self.client.close()
+
+
+class Awaiting(Face):
+    new_loop: Callable[[], asyncio.AbstractEventLoop]
+
+    def __init__(self, channel: Channel) -> None:
+        self.runner = asyncio.Runner(loop_factory=self.new_loop)
+        self.client = self.run(self._make, channel)
+
+    def run(self, function: Callable[..., Any], *args: Any, **options: Any) -> Any:
+        return self.runner.run(function(*args, **options))
+
+    async def _make(self, channel: Channel) -> AsyncClient:
+        return AsyncClient(channel)
+
+    def ask_raw(self, command: bytes, **options: Any) -> msgspec.Raw:
+        raw: msgspec.Raw = self.run(self.client.ask, command, **options)
+        return raw
+
+    def ask_all(self, commands: list[Any], **options: Any) -> list[Any]:
+        async def all_of_them() -> list[Any]:
+            calls = [self.client.ask(encode(command), **options) for command in commands]
+            return await asyncio.gather(*calls, return_exceptions=True)
+
+        results = self.run(all_of_them)
+        return [decode(result) if isinstance(result, msgspec.Raw) else result for result in results]
+
+    def tell(self, command: Any) -> None:
+        async def told() -> None:
+            self.client.tell(encode(command))
+
+        self.run(told)
+
+    def close(self) -> None:
+        async def closed() -> None:
+            self.client.close()
+
+        self.run(closed)
+        self.runner.close()
+
+
+class OnAsyncio(Awaiting):
+    new_loop = staticmethod(asyncio.new_event_loop)
+
+
+class OnUvloop(Awaiting):
+    new_loop = staticmethod(uvloop.new_event_loop)
+
+
+FACES = [Blocking, OnAsyncio, OnUvloop]
+Make = Callable[[Channel], Any]
+
+
+@pytest.fixture
+def owner() -> Iterator[LocalOwner]:
+    with local_owner() as owner:
+        yield owner
+
+
+@pytest.fixture(params=FACES)
+def make(request: pytest.FixtureRequest) -> Iterator[Make]:
+    """Makes faces of one kind, and closes them."""
+    with ExitStack() as stack:
+
+        def made(channel: Channel) -> Face:
+            face: Face = request.param(channel)
+            stack.callback(face.close)
+            return face
+
+        yield made
+
+
+class SilentOwner:
+    """An owner's end in the test's own hand, which answers only when told to."""
+
+    def __init__(self, window: int = 100) -> None:
+        self.end, self.workers_end = Channel.pair()
+        self.end.post(frames.encode([Welcome(1, 1, window)]))
+
+    def asked(self) -> list[Ask]:
+        """What has been asked since the last time."""
+        found: list[Ask] = []
+        while (message := self.end.receive()) is not None:
+            found += [frame for frame in frames.decode_to_owner(message) if isinstance(frame, Ask)]
+        return found
+
+    def answer(self, number: int, result: Any) -> None:
+        self.end.post(frames.encode([Answer(number, msgspec.Raw(encode(result)), None, 1)]))
+
+
+@pytest.fixture
+def silent() -> Iterator[SilentOwner]:
+    silent = SilentOwner()
+    yield silent
+    silent.end.close()
+
+
+def test_a_command_is_answered(owner: LocalOwner, make: Make) -> None:
+    """The result comes back, and a second face of the same kind sees the change."""
+    face = make(owner.join())
+    assert [face.ask(Increment("a")) for _ in range(3)] == [1, 2, 3]
+    assert make(owner.join()).ask(Get("a"), changes=False) == 3
+
+
+def test_a_refusal_is_raised_with_its_field(owner: LocalOwner, make: Make) -> None:
+    """The typed error of the owner arrives in the process that asked."""
+    face = make(owner.join())
+    with pytest.raises(CommandInvalid) as raised:
+        face.ask({"type": "Increment", "kex": 1})
+    assert raised.value.field == "kex"
+    assert face.ask(Increment("a")) == 1
+
+
+def test_many_at_a_time_are_all_answered_once(owner: LocalOwner, make: Make) -> None:
+    """However many wait together, each has its own answer."""
+    face = make(owner.join())
+    results = face.ask_all([Increment("a")] * 200)
+    assert sorted(results) == list(range(1, 201))
+
+
+def test_more_at_a_time_than_the_window_wait_for_room(make: Make) -> None:
+    """The window is never overdrawn by calls that wait, and all of them are answered in the end."""
+    silent = SilentOwner(window=4)
+    most = 0
+    answered = 0
+
+    def serve() -> None:
+        nonlocal most, answered
+        open_ones: list[Ask] = []
+        while answered < 50:
+            open_ones += silent.asked()
+            most = max(most, len(open_ones))
+            for ask in open_ones[:2]:
+                silent.answer(ask.number, ask.number)
+                answered += 1
+            del open_ones[:2]
+
+    face = make(silent.workers_end)
+    thread = threading.Thread(target=serve)
+    thread.start()
+    results = face.ask_all([Increment("a")] * 50)
+    thread.join()
+    assert sorted(results) == list(range(1, 51))
+    assert most <= 4
+    silent.end.close()
+
+
+def test_no_room_in_time_is_overloaded(make: Make) -> None:
+    """A call that found no room by its deadline was never sent."""
+    silent = SilentOwner(window=1)
+    face = make(silent.workers_end)
+    results = face.ask_all([Increment("a")] * 3, timeout=0.1)
+    assert sorted(type(result).__name__ for result in results) == ["OutcomeUnknown", "Overloaded", "Overloaded"]
+    assert len({ask.number for ask in silent.asked()}) == 1
+    assert any(isinstance(result, Overloaded) for result in results)
+    silent.end.close()
+
+
+@pytest.mark.parametrize(("changes", "error"), [(True, OutcomeUnknown), (False, CallTimeout)])
+def test_no_answer_in_time_says_what_is_known(
+    silent: SilentOwner, make: Make, *, changes: bool, error: type[Exception]
+) -> None:
+    """A change may have happened, a read has not; a late answer disturbs nothing."""
+    face = make(silent.workers_end)
+    with pytest.raises(error):
+        face.ask(Increment("a"), timeout=0.05, changes=changes)
+    [ask] = silent.asked()
+    silent.answer(ask.number, "late")
+    silent.answer(ask.number + 1, "in time")
+    assert face.ask(Increment("a")) == "in time"
+
+
+def test_a_late_grant_is_given_back(silent: SilentOwner, make: Make) -> None:
+    """What arrives when its caller has gone is released by the next turn of the client."""
+    face = make(silent.workers_end)
+    with pytest.raises(OutcomeUnknown):
+        face.ask(Take(), timeout=0.05, on_orphan=lambda raw: encode(GiveBack()))
+    [ask] = silent.asked()
+    silent.answer(ask.number, "granted")
+    silent.answer(ask.number + 1, None)
+    silent.answer(ask.number + 2, None)
+    face.ask(Get("a"))
+    assert any(decode(ask.command) == {"type": "GiveBack"} for ask in silent.asked())
+
+
+def test_what_is_told_is_done(owner: LocalOwner, make: Make) -> None:
+    """A tell needs no waiting and is in order with the asks around it."""
+    face = make(owner.join())
+    for _ in range(500):
+        face.tell(Increment("a"))
+    assert face.ask(Get("a")) == 500
+
+
+def test_a_command_over_the_limit_is_refused_at_the_sender(owner: LocalOwner, make: Make) -> None:
+    """Nothing is sent, and a long command below the limit arrives."""
+    face = make(owner.join())
+    with pytest.raises(MessageTooLarge):
+        face.ask(Nested("x" * (16 * 1024 * 1024)))
+    long = "x" * (16 * 1024 * 1024 - 200)
+    assert face.ask(Nested(long)) == long
+
+
+def test_closing_ends_the_session_and_gives_back_what_it_held(owner: LocalOwner, make: Make) -> None:
+    """The owner learns it at once, and the closed face says so to its callers."""
+    face, other = make(owner.join()), make(owner.join())
+    face.ask(Take())
+    face.client.close()
+    owner.wait_for_end(1)
+    assert other.ask(Held()) == 0
+    with pytest.raises(SystemStopped):
+        face.ask(Increment("a"))
+
+
+def test_the_end_of_the_owners_side_is_raised(silent: SilentOwner, make: Make) -> None:
+    """A call that waits, and every later one, gets `SystemStopped`."""
+    face = make(silent.workers_end)
+    threading.Thread(target=lambda: (until(silent.asked, "a command"), silent.end.close())).start()
+    for _ in range(2):
+        with pytest.raises(SystemStopped):
+            face.ask(Increment("a"))
+
+
+def test_a_new_owner_is_not_noticed(owner: LocalOwner, make: Make) -> None:
+    """Calls begun under one owner are answered by the next, exactly once; nobody reconnects."""
+    face = make(owner.join())
+    face.ask(Take())
+    for _ in range(3):
+        owner.end()
+        for _ in range(20):
+            face.tell(Increment("a"))
+        thread = threading.Timer(0.01, owner.begin)
+        thread.start()
+        face.ask(Increment("a"))
+        thread.join()
+    assert face.ask(Get("a")) == 63
+    assert face.ask(Held()) == 1
+
+
+def test_a_waiting_call_is_woken_when_another_thread_closes(silent: SilentOwner) -> None:
+    """`Client.close` ends the calls of all threads at once, not at their deadlines."""
+    client = Client(silent.workers_end)
+    errors: list[Exception] = []
+
+    def ask() -> None:
+        try:
+            client.ask(encode(Increment("a")), timeout=60)
+        except SystemStopped as error:
+            errors.append(error)
+
+    threads = [threading.Thread(target=ask) for _ in range(3)]
+    for thread in threads:
+        thread.start()
+    until(lambda: client.session.unanswered == 3, "three calls")
+    client.close()
+    for thread in threads:
+        thread.join(5)
+    assert len(errors) == 3
+    assert silent.workers_end.fileno() == -1
+
+
+def test_an_interrupt_gives_back_what_was_granted(silent: SilentOwner, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Ctrl-C in a waiting call neither leaks the grant nor stops the other threads."""
+    client = Client(silent.workers_end)
+
+    def interrupt() -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(Channel, "wait_and_receive", lambda _: interrupt())
+    with pytest.raises(KeyboardInterrupt):
+        client.ask(encode(Take()), on_orphan=lambda _: encode(GiveBack()))
+    monkeypatch.undo()
+    silent.answer(1, "granted")
+    silent.answer(2, "other")
+    assert decode(client.ask(encode(Get("a")))) == "other"
+    assert [decode(ask.command)["type"] for ask in silent.asked()] == ["Take", "Get", "GiveBack"]
+    client.close()
+
+
+@pytest.mark.parametrize("new_loop", [asyncio.new_event_loop, uvloop.new_event_loop])
+def test_a_cancelled_call_gives_back_what_was_granted(
+    silent: SilentOwner, new_loop: Callable[[], asyncio.AbstractEventLoop]
+) -> None:
+    """Also when the answer is there already and only the task has not run yet."""
+
+    async def scene() -> None:
+        client = AsyncClient(silent.workers_end)
+        task = asyncio.create_task(client.ask(encode(Take()), on_orphan=lambda _: encode(GiveBack())))
+        while not (asked := silent.asked()):
+            await asyncio.sleep(0)
+        silent.answer(asked[0].number, "granted")
+        client._readable()
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+        while not (asked := silent.asked()):
+            await asyncio.sleep(0)
+        assert decode(asked[0].command) == {"type": "GiveBack"}
+        client.close()
+
+    with asyncio.Runner(loop_factory=new_loop) as runner:
+        runner.run(scene())

@@ -1,0 +1,39 @@
+import functools
+import math
+from typing import Any
+
+import pytest
+
+from actors import functions
+from actors.errors import MissingMainGuard, SupervisorError
+
+
+def test_a_packed_call_is_opened_as_it_was() -> None:
+    """Function, arguments and keyword arguments come back."""
+    call = functions.unpack(functions.pack(math.hypot, (3, 4), {}))
+    assert call.function(*call.args, **call.kwargs) == 5
+    call = functions.unpack(functions.pack(int, ("ff",), {"base": 16}))
+    assert call.function(*call.args, **call.kwargs) == 255
+
+
+@pytest.mark.parametrize(("function", "args"), [(lambda: None, ()), (math.hypot, (open,)), (math.hypot, (lambda: 1,))])
+def test_what_cannot_travel_is_refused_where_it_is_packed(function: Any, args: tuple[Any, ...]) -> None:
+    """The error says what a function must be like."""
+    if args == (open,):
+        args = (iter(open(__file__)),) if False else (functools.partial(lambda: 1),)
+    with pytest.raises(SupervisorError, match="must be picklable"):
+        functions.pack(function, args, {})
+
+
+class _Starting:
+    """Starts a system when it is opened, as the import of a script without main guard does."""
+
+    def __reduce__(self) -> Any:
+        return functions.refuse_nested_start, ()
+
+
+def test_a_start_while_the_main_module_is_imported_is_refused() -> None:
+    """The error names the remedy; at any other time a start is allowed."""
+    with pytest.raises(MissingMainGuard, match="__main__"):
+        functions.unpack(functions.pack(math.hypot, (_Starting(),), {}))
+    functions.refuse_nested_start()

@@ -1,0 +1,116 @@
+"""What the worker processes of the tests do."""
+
+from __future__ import annotations
+
+import os
+import signal
+import threading
+import time
+
+import msgspec
+
+from actors.child import Child
+from actors.client import Client
+from actors.errors import StartFailed
+from actors.functions import refuse_nested_start, unpack
+from tests.actors.counter import Increment, Take
+
+
+def _client(child: Child) -> Client:
+    assert child.channel is not None
+    return Client(child.channel)
+
+
+def hold(child: Child) -> None:
+    """Hold something for as long as the process lives."""
+    child.leave_with_supervisor()
+    client = _client(child)
+    client.ask(msgspec.msgpack.encode(Take()))
+    child.ready()
+    signal.pause()
+
+
+def hold_stubbornly(child: Child) -> None:
+    """The same, deaf to SIGTERM."""
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    hold(child)
+
+
+def hold_without_threads(child: Child) -> None:
+    """Nobody in this process watches the supervisor."""
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    client = _client(child)
+    client.ask(msgspec.msgpack.encode(Take()))
+    child.ready()
+    signal.pause()
+
+
+def increment(child: Child) -> None:
+    """Add to a key (the payload) until told to stop; each result must be higher than the one before."""
+    child.leave_with_supervisor()
+    key, count = msgspec.msgpack.decode(child.payload, type=tuple[str, int])
+    client = _client(child)
+    child.ready()
+    latest = 0
+    for _ in range(count):
+        result = msgspec.msgpack.decode(client.ask(msgspec.msgpack.encode(Increment(key))))
+        assert result > latest
+        latest = result
+
+
+def crash(child: Child) -> None:
+    """End badly as soon as it is ready."""
+    child.ready()
+    os._exit(3)
+
+
+def fail_to_start(child: Child) -> None:
+    """Say why it cannot work."""
+    del child
+    raise StartFailed("there is no tea")
+
+
+def end_well(child: Child) -> None:
+    """Do nothing, successfully."""
+    child.ready()
+
+
+def descriptors(child: Child) -> None:
+    """Die at once by SIGKILL, after a short life in which it had a session."""
+    _client(child).ask(msgspec.msgpack.encode(Take()))
+    child.ready()
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def run_function(child: Child) -> None:
+    """Open a packed function and run it."""
+    child.leave_with_supervisor()
+    function, args, kwargs = unpack(child.payload)
+    child.ready()
+    function(*args, **kwargs)
+
+
+def write_file(path: str, text: str) -> None:
+    """A user's function: leaves a trace."""
+    with open(path, "w") as file:
+        file.write(text)
+
+
+def forget_the_guard() -> None:
+    """What a script without main guard does when it is imported."""
+    refuse_nested_start()
+
+
+def flood(child: Child) -> None:
+    """Tell the owner as much as it takes, from two threads, for ever."""
+    child.leave_with_supervisor()
+    client = _client(child)
+    child.ready()
+
+    def tell() -> None:
+        while True:
+            client.tell(msgspec.msgpack.encode(Increment("flood")), timeout=60)
+
+    threading.Thread(target=tell, daemon=True).start()
+    while True:
+        time.sleep(3600)
