@@ -118,6 +118,7 @@ class Handle:
         self._awaited: dict[str, Future[tuple[Done, list[int]]]] = {}
         self._started: Future[None] = Future()
         self._gone = threading.Event()
+        self._reason = "the system has stopped"
         self.exit: Exit | None = None
         threading.Thread(target=self._listen, name="supervisor-handle", daemon=True).start()
         try:
@@ -185,12 +186,12 @@ class Handle:
         future: Future[tuple[Done, list[int]]] = Future()
         with self._lock:
             if self._gone.is_set():
-                raise SystemStopped("the system has stopped")
+                raise SystemStopped(self._reason)
             id = next(self._ids)
             try:
                 self._process.control.send(make(id), fds)
             except QueueClosed:
-                raise SystemStopped("the system has stopped") from None
+                raise SystemStopped(self._reason) from None
             self._waiting[id] = future
         return future
 
@@ -205,11 +206,12 @@ class Handle:
             pass
         with self._lock:
             self.exit = self._process.reap()
+            self._reason = reason or self._reason
             self._gone.set()
         if not self._started.done():
             self._started.set_exception(StartFailed(reason or f"the supervisor ended ({self.exit})"))
         for future in list(self._waiting.values()):
-            future.set_exception(SystemStopped(reason or "the system has stopped"))
+            future.set_exception(SystemStopped(self._reason))
 
     def _hear(self, message: FromSupervisor, fds: list[int]) -> str | None:
         if isinstance(message, Ready):

@@ -72,12 +72,15 @@ def _seconds(text: str) -> float:
 def _print(benchmark: Benchmark, seconds: float, *, as_json: bool) -> int:
     if not as_json:
         print(header(), flush=True)
-    held = True
+    missed: list[str] = []
     with closing(benchmark.run(seconds)) as figures:
         for figure in figures:
             print(figure.as_json() if as_json else figure.as_row(), flush=True)
-            held = held and figure.holds is not False
-    return 0 if held else 1
+            if figure.holds is False:
+                missed.append(f"{figure.name} is {figure.value:g}, not {figure.goal}")
+    if missed:
+        print(f"bench: {'; '.join(missed)}.", file=sys.stderr)
+    return 1 if missed else 0
 
 
 if __name__ == "__main__":

@@ -6,7 +6,7 @@ import os
 import signal
 import time
 from collections.abc import Callable, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 
 from bench.timing import Sampler
 
@@ -24,6 +24,9 @@ def changes_a_second(crowd: ExitStack, pids: Sequence[int], read: Callable[[], i
         pids: The processes, which change the number without end.
         read: Gives the number.
     """
+    before = read()
+    while read() == before:  # none has begun yet
+        time.sleep(0.01)
     _signal(pids, signal.SIGSTOP)
     crowd.callback(_signal, pids, signal.SIGCONT)
 
@@ -43,4 +46,5 @@ def changes_a_second(crowd: ExitStack, pids: Sequence[int], read: Callable[[], i
 
 def _signal(pids: Sequence[int], number: signal.Signals) -> None:
     for pid in pids:
-        os.kill(pid, number)
+        with suppress(ProcessLookupError):  # ended with everything else
+            os.kill(pid, number)

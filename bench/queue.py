@@ -20,7 +20,7 @@ from bench.crowd import changes_a_second
 from bench.figures import Figure, at_least, at_most
 from bench.processes import Peers, cores, on_core
 from bench.timing import Sampler, in_rounds, p50_us, ratio
-from registry import AsyncRegistry, Backend, Registry, Supervisor, Worker
+from registry import Backend, Registry, Supervisor, Worker
 
 SECONDS = 35.0
 
@@ -95,13 +95,9 @@ def increment_for_ever(registry: Registry, id: str) -> None:
 
 def _pids(supervisor: Supervisor, workers: list[Worker]) -> list[int]:
     """The workers' process ids, once all of them have begun."""
-    before = 0
-    while len(at_work := [pid for worker in workers if (pid := worker.pid) is not None]) < len(workers):
+    while not all(info.ready for info in supervisor.processes()):
         time.sleep(0.01)
-    while (now := _pending(supervisor)) == before or any(not info.ready for info in supervisor.processes()):
-        before = now
-        time.sleep(0.01)
-    return at_work
+    return [worker.pid or 0 for worker in workers]
 
 
 def _pending(supervisor: Supervisor) -> int:
@@ -134,10 +130,7 @@ def _pipelined(supervisor: Supervisor, processes: Peers) -> Sampler:
     runner = processes.enter_context(asyncio.Runner())
     id = _BACKEND.id
 
-    async def join() -> AsyncRegistry:
-        return AsyncRegistry(supervisor._handle.attach())  # noqa: SLF001 - no public call gives an asyncio session yet
-
-    registry = runner.run(join())
+    registry = runner.run(supervisor.async_registry())
 
     async def leave() -> None:
         registry.close()

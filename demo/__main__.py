@@ -3,6 +3,7 @@
 On a terminal it keeps serving at the end, until Ctrl-C; with `ONCE=1`, or without a terminal, it ends.
 """
 
+import argparse
 import os
 import signal
 import sys
@@ -17,6 +18,8 @@ SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 def main() -> int:
     """Run the demo; returns the exit code."""
+    # It takes no arguments, but says what it does when asked.
+    argparse.ArgumentParser(prog="python -m demo", description=__doc__).parse_args()
     for number in SIGNALS:
         signal.signal(number, stop)
     try:

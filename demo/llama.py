@@ -34,9 +34,7 @@ class LlamaServer:
         context_tokens: The longest prompt and answer together, in tokens, for each slot.
     """
 
-    def __init__(
-        self, *, port: int = 0, model: str = MODEL, slots: int = 4, context_tokens: int = 1024
-    ) -> None:
+    def __init__(self, *, port: int = 0, model: str = MODEL, slots: int = 4, context_tokens: int = 1024) -> None:
         self.model = model
         self._options = [
             f"--port={port}",
@@ -163,9 +161,7 @@ class LlamaServer:
         self._log.seek(0)
         lines = [line for line in self._log.read().decode(errors="replace").splitlines() if line.strip()]
         # llama.cpp logs "TIME LEVEL MODULE: TEXT"; its first error is the cause of those that follow.
-        causes = [
-            fields[2] for line in lines if len(fields := line.split(maxsplit=2)) == 3 and fields[1] == "E"
-        ]
+        causes = [fields[2] for line in lines if len(fields := line.split(maxsplit=2)) == 3 and fields[1] == "E"]
         return next(iter(causes or lines[-1:]), "it left no log.")
 
 
@@ -236,9 +232,7 @@ def main() -> int:
     parser.add_argument("--port", type=int, default=0, help="0 takes a free one")
     parser.add_argument("--model", default=MODEL, help="the name under which the model is offered")
     parser.add_argument("--slots", type=int, default=4, help="requests worked on at the same time")
-    parser.add_argument(
-        "--context", type=int, default=1024, help="tokens of a prompt and its answer together"
-    )
+    parser.add_argument("--context", type=int, default=1024, help="tokens of a prompt and its answer together")
     options = parser.parse_args()
     try:
         serve(options.port, options.model, options.slots, options.context)

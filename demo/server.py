@@ -115,8 +115,7 @@ class RegistryServer:
         )
         if wait_for(self._ready, START_TIMEOUT_S) is None:
             raise DemoError(
-                f"The registry was not ready within {START_TIMEOUT_S:.0f} seconds; "
-                f"its log ends: {self.last_words()}"
+                f"The registry was not ready within {START_TIMEOUT_S:.0f} seconds; its log ends: {self.last_words()}"
             )
 
     def _ready(self) -> bool | None:

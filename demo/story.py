@@ -76,9 +76,7 @@ def show_crash(server: RegistryServer, model: str) -> Crash:
     print("Sending a ninth one, and SIGKILL to the gateway process that streams its answer.")
     crash = crash_in_mid_stream(server, model)
     backend, lost = crash.served.backend, crash.served.gateway
-    print(
-        f"  {lost} streamed {beginning(crash.text)} from {backend}; pending_requests = {crash.pending_before}"
-    )
+    print(f"  {lost} streamed {beginning(crash.text)} from {backend}; pending_requests = {crash.pending_before}")
     print(f"  killed; pending_requests = {crash.pending_after} after {crash.freed_ms:.0f} ms")
     print(f"  the client's stream ended with {crash.stream_end}")
     back = wait_until_back(server, lost)

@@ -35,6 +35,18 @@ def _printable(key: SecretStr) -> SecretStr:
 ApiKey = Annotated[SecretStr, AfterValidator(_printable)]
 
 
+def _host_name(name: str) -> str:
+    if not re.fullmatch(r"[A-Za-z0-9_.-]{1,253}", name):
+        raise ValueError("must be host names without scheme and port, such as gpu-box.example")
+    return name.lower()
+
+
+def _web_origin(origin: str) -> str:
+    if not re.fullmatch(r"https?://[^/\s@]+", origin):
+        raise ValueError("must be origins of web pages, such as https://chat.example")
+    return origin.lower()
+
+
 class BackendConfig(BaseModel):
     """One backend that the operator names.
 
@@ -59,6 +71,16 @@ class BackendConfig(BaseModel):
     api_key_file: Path | None = None
     priority: Annotated[int, Field(ge=-(2**31), le=2**31 - 1)] = 0
     metadata: dict[Name, str] = {}
+
+    @model_validator(mode="before")
+    @classmethod
+    def _url_alone(cls, value: Any) -> Any:
+        """A backend of which only the address is to be said may be just that."""
+        if isinstance(value, str):
+            return {"url": value}
+        if not isinstance(value, dict):
+            raise ValueError("must be a URL, or settings such as `url: http://gpu-1:8000`")  # noqa: TRY004 - pydantic's way
+        return value
 
     @model_validator(mode="after")
     def _one_key(self) -> Self:
@@ -113,6 +135,8 @@ class Config(BaseModel):
         max_body_bytes: Longest request body.
         allowed_hosts: Host names by which this server may be called, besides localhost and IP addresses.
         allowed_origins: Foreign web pages that may write, such as `https://chat.example`.
+        forward_authorization: Pass a client's `Authorization` on to backends without an `api_key`. Any of them
+            may then see it.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -129,8 +153,9 @@ class Config(BaseModel):
     first_byte_timeout_s: Seconds = 300.0
     stop_timeout_s: Seconds = 30.0
     max_body_bytes: Annotated[int, Field(ge=1_024, le=1_073_741_824)] = 10 * 1024 * 1024
-    allowed_hosts: frozenset[str] = frozenset()
-    allowed_origins: frozenset[str] = frozenset()
+    allowed_hosts: frozenset[Annotated[str, AfterValidator(_host_name)]] = frozenset()
+    allowed_origins: frozenset[Annotated[str, AfterValidator(_web_origin)]] = frozenset()
+    forward_authorization: bool = False
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
@@ -225,4 +250,6 @@ def _sentence(detail: ErrorDetails) -> str:
         close = difflib.get_close_matches(key, known, n=1)
         return f"unknown key {where!r}" + (f"; did you mean {close[0]!r}?" if close else "")
     message = detail["msg"].removeprefix("Value error, ")
+    if detail["type"] in {"tuple_type", "frozen_set_type"}:
+        message = "must be a list"
     return f"{where}: {message}" if where else message

@@ -45,6 +45,8 @@ class StateDirectory:
                 self.path = path.absolute()
                 self.path.mkdir(mode=0o700, parents=True, exist_ok=True)
             self.lock_fd = lock_directory(self.path, holder)
+        except FileExistsError:
+            raise StartFailed(f"the data directory {path} cannot be used: it is not a directory") from None
         except OSError as error:
             reason = f"the data directory {path} cannot be used: {error.strerror}"
             raise StartFailed(reason) from error

@@ -11,11 +11,11 @@ from collections.abc import Callable
 
 import msgspec
 
+from actors.errors import StartFailed
 from actors.supervisor import ChildSpec, OwnerSpec, Supervisor, watch_signals
 from registry.config import Config
 from registry.directory import StateDirectory, default_directory
 from registry.discovery.process import DiscoveryStart
-from registry.errors import ConfigError
 from registry.gateway.http1.limits import ServerLimits, UpstreamLimits
 from registry.gateway.process import GatewayStart
 from registry.gateway.settings import GatewaySettings
@@ -34,8 +34,8 @@ def serve(config: Config) -> None:
     """Run the server until it is told to stop.
 
     Raises:
-        ConfigError: A setting cannot be followed, such as a port in use.
-        SupervisorError: The data directory is in use, or a process cannot start or keeps crashing.
+        ConfigError: A key cannot be read from its file.
+        SupervisorError: The port or the data directory is in use, or a process cannot start or keeps crashing.
     """
     configure(LogSettings(config.log_format), "supervisor")
     api_keys = {backend.url: key for backend in config.backends if (key := backend.key()) is not None}
@@ -46,6 +46,9 @@ def serve(config: Config) -> None:
             supervisor = Supervisor(OwnerSpec("registry.owner:build", directory.owner_options(), (directory.lock_fd,)))
             for spec in _workers(config, api_keys, listening):
                 supervisor.add(spec)
+            logger.info("state is kept in %s%s", directory.path, "" if path else " until the end")
+            if not config.backends:
+                logger.warning("no backend is named; name some with --backend URL or in a file given by --config")
             watch_signals(supervisor, config.stop_timeout_s + KILL_MARGIN_S)
             supervisor.on_ready = _announce_once(supervisor, listening)
             supervisor.on_stopping = listening.close  # a connection that nobody will accept must be refused, not kept
@@ -66,6 +69,7 @@ def _workers(config: Config, api_keys: dict[str, str], listening: socket.socket)
             name=f"gateway-{number}",
             loopback=loopback,
             api_keys=api_keys,
+            forward_authorization=config.forward_authorization,
             allowed_hosts=config.allowed_hosts,
             allowed_origins=config.allowed_origins,
             server=ServerLimits(max_body_bytes=config.max_body_bytes),
@@ -96,7 +100,7 @@ def _listen(host: str, port: int) -> socket.socket:
     try:
         family, _, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
     except (OSError, UnicodeError) as error:
-        raise ConfigError(f"cannot listen on {host!r}: {error}") from None
+        raise StartFailed(f"cannot listen on {host!r}: {error}") from None
     listening = socket.socket(family, socket.SOCK_STREAM)
     try:
         listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -105,8 +109,8 @@ def _listen(host: str, port: int) -> socket.socket:
     except OSError as error:
         listening.close()
         if error.errno == errno.EADDRINUSE:
-            raise ConfigError(f"port {port} of {host} is in use by another program; choose one with --port") from None
-        raise ConfigError(f"cannot listen on {host} port {port}: {error.strerror}") from None
+            raise StartFailed(f"port {port} of {host} is in use by another program; choose one with --port") from None
+        raise StartFailed(f"cannot listen on {host} port {port}: {error.strerror}") from None
     listening.setblocking(False)
     return listening
 

@@ -2,26 +2,34 @@
 
 from __future__ import annotations
 
+import asyncio
+import inspect
 import itertools
 import logging
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable, Coroutine
 from functools import cached_property
 from pathlib import Path
 from types import TracebackType
-from typing import Concatenate, ParamSpec, Self
+from typing import Any, Concatenate, ParamSpec, Self
 
+from actors.channel import Channel
 from actors.child import Child
 from actors.functions import pack, refuse_nested_start, unpack
 from actors.handle import Handle, Settings
 from actors.process import Exit
 from actors.restarts import Restart, RestartPolicy
 from actors.supervisor import ChildInfo
-from registry.client import Registry
+from registry.client import AsyncRegistry, Registry
 from registry.directory import StateDirectory
 
 P = ParamSpec("P")
+
+WorkerFunction = (
+    Callable[Concatenate[Registry, P], object] | Callable[Concatenate[AsyncRegistry, P], Coroutine[Any, Any, object]]
+)
+"""What a worker process runs."""
 
 STOP_BUDGET_S = 5.0
 """How long the workers together may take to end."""
@@ -81,12 +89,11 @@ class Supervisor:
         """The registry for this process; it has a session like any worker."""
         return Registry(self._handle.attach())
 
-    def spawn(
-        self,
-        function: Callable[Concatenate[Registry, P], object],
-        *args: P.args,
-        **kwargs: P.kwargs,
-    ) -> Worker:
+    async def async_registry(self) -> AsyncRegistry:
+        """A registry for this process and the running event loop, with a session of its own; close it at the end."""
+        return AsyncRegistry(await asyncio.to_thread(self._handle.attach))
+
+    def spawn(self, function: WorkerFunction[P], *args: P.args, **kwargs: P.kwargs) -> Worker:
         """Run `function(registry, *args, **kwargs)` in a worker process, again if it crashes; see `spawn_with`."""
         return self.spawn_with(Restart.TRANSIENT, None, function, *args, **kwargs)
 
@@ -94,7 +101,7 @@ class Supervisor:
         self,
         restart: Restart,
         name: str | None,
-        function: Callable[Concatenate[Registry, P], object],
+        function: WorkerFunction[P],
         *args: P.args,
         **kwargs: P.kwargs,
     ) -> Worker:
@@ -103,7 +110,8 @@ class Supervisor:
         Args:
             restart: Which ends of the process make it start again.
             name: Its name, unique in the system; made from the function's unless given.
-            function: A function of a module; it and its arguments must be picklable.
+            function: A function of a module; it and its arguments must be picklable. A plain one is handed a
+                `Registry`; an `async def` is handed an `AsyncRegistry` and run in an event loop.
             *args: Its arguments after the registry.
             **kwargs: Its keyword arguments.
 
@@ -151,6 +159,18 @@ def run_worker(child: Child) -> None:
     child.leave_with_supervisor()
     function, args, kwargs = unpack(child.payload)
     assert child.channel is not None  # noqa: S101 - every worker is given one
+    if inspect.iscoroutinefunction(function):
+        asyncio.run(_run_async(child, child.channel, lambda registry: function(registry, *args, **kwargs)))
+        return
     registry = Registry(child.channel)
     child.ready()
     function(registry, *args, **kwargs)
+
+
+async def _run_async(child: Child, channel: Channel, function: Callable[[AsyncRegistry], Awaitable[object]]) -> None:
+    registry = AsyncRegistry(channel)
+    child.ready()
+    try:
+        await function(registry)
+    finally:
+        registry.close()

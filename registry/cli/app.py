@@ -15,7 +15,6 @@ from registry.errors import ConfigError
 app = typer.Typer(
     name="actor-registry",
     help="The phone book and the switchboard for self-hosted AI servers.",
-    no_args_is_help=True,
     pretty_exceptions_enable=False,
 )
 
@@ -30,13 +29,17 @@ def _version(wanted: bool) -> None:
         raise typer.Exit
 
 
-@app.callback()
+@app.callback(invoke_without_command=True)
 def root(
-    show_version: Annotated[
+    context: typer.Context,
+    show_version: Annotated[  # noqa: ARG001 - its callback does it
         bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version and end.")
     ] = False,
 ) -> None:
     """The phone book and the switchboard for self-hosted AI servers."""
+    if context.invoked_subcommand is None:
+        typer.echo(context.get_help())
+        raise typer.Exit(2)
 
 
 app.command()(serve)
@@ -45,12 +48,18 @@ app.command()(serve)
 def run() -> int:
     """Run the command; returns the exit code: 0 fine, 1 it failed, 2 it was used wrongly."""
     try:
-        app()
+        code = app(standalone_mode=False)
+    except typer.TyperException as error:
+        # The errors of the command line itself can say which flag they speak of.
+        describe = getattr(error, "format_message", error.__str__)
+        return _fail(describe().replace("Value error, ", ""), 2)
+    except typer.Abort:
+        return 130
     except ConfigError as error:
         return _fail(str(error), 2)
     except ActorsError as error:
         return _fail(str(error), 1)
-    return 0
+    return code if isinstance(code, int) else 0
 
 
 def _fail(reason: str, code: int) -> int:

@@ -13,22 +13,25 @@ from registry.logs import LogFormat
 
 
 def serve(  # noqa: PLR0917 - typer makes the flags from them; nobody passes them by position
-    config: Annotated[Path | None, typer.Option("--config", envvar="ACTOR_REGISTRY_CONFIG", help="YAML file.")] = None,
+    config: Annotated[
+        Path | None, typer.Option("--config", envvar="ACTOR_REGISTRY_CONFIG", help="A YAML file with settings.")
+    ] = None,
     host: Annotated[
-        str | None,
-        typer.Option(envvar="ACTOR_REGISTRY_HOST", help="Address to listen on.  [default: 127.0.0.1]"),
+        str | None, typer.Option(envvar="ACTOR_REGISTRY_HOST", help="Address to listen on.", show_default="127.0.0.1")
     ] = None,
     port: Annotated[
-        int | None, typer.Option(envvar="ACTOR_REGISTRY_PORT", help="TCP port; 0 takes a free one.  [default: 8081]")
+        int | None,
+        typer.Option(envvar="ACTOR_REGISTRY_PORT", help="TCP port; 0 takes a free one.", show_default="8081"),
     ] = None,
     gateways: Annotated[
-        int | None, typer.Option(envvar="ACTOR_REGISTRY_GATEWAYS", help="Gateway processes.  [default: 2]")
+        int | None, typer.Option(envvar="ACTOR_REGISTRY_GATEWAYS", help="Gateway processes.", show_default="2")
     ] = None,
     data_dir: Annotated[
         Path | None,
         typer.Option(
             envvar="ACTOR_REGISTRY_DATA_DIR",
-            help="Where durable state lives.  [default: $XDG_STATE_HOME/actor-registry]",
+            help="Where durable state lives.",
+            show_default="actor-registry in the XDG state directory, ~/.local/state",
         ),
     ] = None,
     ephemeral: Annotated[
@@ -39,7 +42,8 @@ def serve(  # noqa: PLR0917 - typer makes the flags from them; nobody passes the
         typer.Option(metavar="URL", help="A backend's base address; repeatable. Its models are asked from it."),
     ] = None,
     log_format: Annotated[
-        LogFormat | None, typer.Option(envvar="ACTOR_REGISTRY_LOG_FORMAT", help="How log lines look.  [default: text]")
+        LogFormat | None,
+        typer.Option(envvar="ACTOR_REGISTRY_LOG_FORMAT", help="How log lines look.", show_default="text"),
     ] = None,
 ) -> None:
     """Serve the gateway and the registry until SIGTERM or Ctrl-C."""

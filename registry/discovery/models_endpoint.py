@@ -53,12 +53,22 @@ async def ask_models(client: httpx2.AsyncClient, url: str, api_key: str | None) 
                 if len(body) > MAX_BYTES:
                     raise BackendDown(f"GET /v1/models answered more than {MAX_BYTES:,} bytes")
     except httpx2.ConnectError as error:
-        raise BackendDown(f"no connection: {error}", certain=True) from error
+        raise BackendDown(f"no connection: {_root_cause(error)}", certain=True) from error
     except httpx2.TimeoutException as error:
         raise BackendDown(f"no answer within {TIMEOUT_S:.0f} s") from error
     except httpx2.HTTPError as error:
         raise BackendDown(f"{type(error).__name__}: {error}") from error
     return _read(bytes(body))
+
+
+def _root_cause(error: BaseException) -> str:
+    """What the operating system said, without what the libraries made of it."""
+    cause: BaseException | None = error
+    while cause is not None:
+        if isinstance(cause, OSError) and cause.strerror:
+            return cause.strerror
+        cause = cause.__cause__ or cause.__context__
+    return str(error)
 
 
 def _read(body: bytes) -> list[Model]:

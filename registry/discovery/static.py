@@ -29,6 +29,8 @@ async def reconcile(registry: AsyncRegistry, named: Sequence[Backend]) -> None:
         backend = wanted.get(id)
         if view.discovery_source is DiscoverySource.STATIC and (backend is None or not _is_same(backend, view)):
             await registry.remove_backend(id)
+            if backend is None:
+                logger.info("backend %s is not named any more and was removed", id)
     for id, backend in wanted.items():
         view_now = present.get(id)
         if view_now is None or (

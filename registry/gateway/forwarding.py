@@ -25,6 +25,7 @@ class Destination:
     Args:
         url: The backend's URL.
         api_key: Sent instead of the client's own authorization.
+        forward_authorization: Whether the client's own is passed on where there is no key.
 
     Raises:
         ValueError: The URL is not one.
@@ -32,7 +33,7 @@ class Destination:
 
     __slots__ = ("_authorization", "_base_path", "_dropped", "_host_line", "endpoint")
 
-    def __init__(self, url: str, api_key: str | None) -> None:
+    def __init__(self, url: str, api_key: str | None, *, forward_authorization: bool = False) -> None:
         upstream = UpstreamUrl.parse(url)
         self.endpoint = upstream.endpoint
         # An OpenAI client's base URL ends in /v1, a server's own does not; the request's path brings it
@@ -40,7 +41,8 @@ class Destination:
         self._base_path = upstream.base_path.removesuffix(b"/v1")
         self._host_line = b" HTTP/1.1\r\nhost: %b\r\n" % upstream.host_field
         self._authorization = b"" if api_key is None else b"authorization: Bearer %b\r\n" % api_key.encode("ascii")
-        self._dropped = NOT_SENT_UP if api_key is None else NOT_SENT_UP | {b"authorization"}
+        passed_on = forward_authorization and api_key is None
+        self._dropped = NOT_SENT_UP if passed_on else NOT_SENT_UP | {b"authorization"}
 
     def head(self, request: Request, request_id: bytes) -> bytes:
         """Write the head of a request to the backend.

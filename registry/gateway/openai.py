@@ -104,12 +104,15 @@ def method_not_allowed(method: str, path: str, allowed: list[str]) -> OpenAIErro
     )
 
 
-def service_unavailable(message: str, retry_after_s: float = 1.0) -> OpenAIError:
+def service_unavailable(
+    message: str, retry_after_s: float = 1.0, headers: Iterable[tuple[bytes, bytes]] = ()
+) -> OpenAIError:
     """It may work later.
 
     Args:
         message: Why it does not work now.
         retry_after_s: When to try again; rounded up to whole seconds.
+        headers: Further header fields of the answer.
     """
     seconds = max(1, math.ceil(retry_after_s))
-    return OpenAIError(HTTPStatus.SERVICE_UNAVAILABLE, message, headers=[(b"retry-after", b"%d" % seconds)])
+    return OpenAIError(HTTPStatus.SERVICE_UNAVAILABLE, message, headers=[(b"retry-after", b"%d" % seconds), *headers])

@@ -22,6 +22,9 @@ from registry.models import Lease
 
 MAX_KNOWN_DESTINATIONS = 1024
 
+RETRY_AFTER_S = 5.0
+"""When a backend that nobody could connect to may be back, or known to be down."""
+
 
 class CompletionProxy:
     """Passes completion requests on to backends.
@@ -38,7 +41,9 @@ class CompletionProxy:
         self._max_buffered_bytes = settings.max_buffered_bytes
         api_keys = {url.rstrip("/"): key for url, key in settings.api_keys.items()}
         self._destination = functools.lru_cache(MAX_KNOWN_DESTINATIONS)(
-            lambda url: Destination(url, api_keys.get(url.rstrip("/")))
+            lambda url: Destination(
+                url, api_keys.get(url.rstrip("/")), forward_authorization=settings.forward_authorization
+            )
         )
 
     async def complete(self, request: Request, response: Response, request_id: bytes) -> None:
@@ -151,8 +156,11 @@ def _backend_fields(lease: Lease) -> Fields:
 
 
 def _failure(lease: Lease, error: UpstreamError) -> OpenAIError:
+    message = f"Backend {lease.backend}: {error}."
+    if isinstance(error, Unreachable):
+        return service_unavailable(message, RETRY_AFTER_S, _backend_fields(lease))
     status = HTTPStatus.GATEWAY_TIMEOUT if isinstance(error, AnswerTimeout) else HTTPStatus.BAD_GATEWAY
-    return OpenAIError(status, f"Backend {lease.backend}: {error}.", headers=_backend_fields(lease))
+    return OpenAIError(status, message, headers=_backend_fields(lease))
 
 
 def _outcome(status: int) -> Outcome:

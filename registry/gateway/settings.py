@@ -16,6 +16,7 @@ class GatewaySettings(msgspec.Struct, frozen=True, kw_only=True):
         name: Which of the gateways this is, for example `gateway-1`; part of every answer.
         loopback: Whether the listening socket can be reached from this machine only.
         api_keys: The key of each backend that needs one, by the backend's URL.
+        forward_authorization: Whether a backend without a key is sent the client's `Authorization`.
         allowed_hosts: Host names by which this server may be called, besides localhost and IP addresses.
         allowed_origins: Foreign web pages that may write, for example `https://chat.example`.
         server: What clients may take.
@@ -28,6 +29,7 @@ class GatewaySettings(msgspec.Struct, frozen=True, kw_only=True):
     name: str
     loopback: bool
     api_keys: Mapping[str, str] = msgspec.field(default_factory=dict)
+    forward_authorization: bool = False
     allowed_hosts: frozenset[str] = frozenset()
     allowed_origins: frozenset[str] = frozenset()
     server: ServerLimits = ServerLimits()

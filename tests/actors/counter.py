@@ -53,6 +53,12 @@ class Nested(msgspec.Struct, frozen=True, tag=True, forbid_unknown_fields=True):
     value: Any
 
 
+class Repeat(msgspec.Struct, frozen=True, tag=True, forbid_unknown_fields=True):
+    """A short command with a long answer: so many characters."""
+
+    times: int
+
+
 class Refused(CommandError):
     """The actor says no.
 
@@ -68,7 +74,7 @@ class Refused(CommandError):
 class CounterActor(Actor):
     """Counts and holds."""
 
-    commands = Increment | Get | Take | GiveBack | Held | Fail | Nested
+    commands = Increment | Get | Take | GiveBack | Held | Fail | Nested | Repeat
 
     def __init__(self) -> None:
         self.passing: Table[str, int] = Table("passing", str, int, durable=False)
@@ -80,7 +86,7 @@ class CounterActor(Actor):
     def tables(self) -> Sequence[Table[Any, Any]]:
         return [self.passing, self.lasting, self.held]
 
-    def apply(self, command: Any, context: Context) -> Any:
+    def apply(self, command: Any, context: Context) -> Any:  # noqa: PLR0911 - one for each command
         match command:
             case Increment(key, durable):
                 table = self.lasting if durable else self.passing
@@ -98,6 +104,8 @@ class CounterActor(Actor):
                 return sum(self.held.values())
             case Nested(value):
                 return value
+            case Repeat(times):
+                return "x" * times
             case Fail(how):
                 return self._fail(how)
 
@@ -126,7 +134,7 @@ class CounterActor(Actor):
     def wanted_after_death(self, command: Any) -> bool:
         return not isinstance(command, Take)
 
-    def tick(self, context: Context) -> None:
+    def tick(self, context: Context) -> None:  # noqa: ARG002 - the contract's
         self.ticks += 1
 
 

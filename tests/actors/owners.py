@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import socket
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -112,6 +112,3 @@ def encode(command: Any) -> bytes:
 def decode(raw: msgspec.Raw) -> Any:
     """A result."""
     return msgspec.msgpack.decode(raw)
-
-
-Run = Callable[[Any], Any]

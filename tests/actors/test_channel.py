@@ -16,6 +16,7 @@ Pair = tuple[Channel, Channel]
 
 @pytest.fixture
 def pair() -> Iterator[Pair]:
+    """Both ends of a channel with a small limit."""
     ends = Channel.pair(LIMIT)
     yield ends
     for end in ends:

@@ -49,7 +49,9 @@ class Life:
     def _handed(self, log: SessionLog) -> None:
         self.log = duplicate(log)
 
-    def say(self, number: int, command: Any, *, answered: int = 0, deadline: float = math.inf, session: int = S) -> None:
+    def say(
+        self, number: int, command: Any, *, answered: int = 0, deadline: float = math.inf, session: int = S
+    ) -> None:
         raw = command if isinstance(command, bytes) else msgspec.msgpack.encode(command)
         self.engine.ask(session, Ask(number, deadline, answered, msgspec.Raw(raw)))
 
@@ -69,6 +71,7 @@ class Life:
 
 @pytest.fixture
 def log() -> SessionLog:
+    """A session log that nobody has written to."""
     return SessionLog.create()
 
 
@@ -203,19 +206,22 @@ def test_a_turn_that_reached_the_journal_but_not_the_log_stands(log: SessionLog)
     life.say(2, Increment("a", durable=True))
     life.say(3, Increment("b"))
     life.answers()
-    os.pwrite(life.log.fileno(), bytes(1_000), size)
-    after = Life(life.log, journal, epoch=2)
+    after = Life(log_of(content), journal, epoch=2)
     assert (after.engine.turn, after.engine.revision) == (2, 2)
     assert [after.ask(2, Increment("a", durable=True)), after.ask(3, Increment("b"))] == [2, 1]
     assert rows(Life(after.log, journal, epoch=3).actor) == rows(life.actor)
 
 
-def log_size(log: SessionLog) -> int:
-    """Length of all whole records of a log in bytes."""
-    reader = duplicate(log)
-    for _ in reader.records():
-        pass
-    return reader.size
+def bytes_of(life: Life) -> bytes:
+    """What a life has written to its session log."""
+    return os.pread(life.log.fileno(), life.engine._log.size, 0)
+
+
+def log_of(content: bytes) -> SessionLog:
+    """A log that a dead owner left so."""
+    log = SessionLog.create()
+    os.pwrite(log.fileno(), content, 0)
+    return log
 
 
 def test_a_first_life_does_not_believe_the_turn_of_a_former_system(log: SessionLog) -> None:
@@ -232,15 +238,41 @@ def test_a_torn_tail_costs_only_the_last_turn(log: SessionLog) -> None:
     """Cut at every byte: the turns before are whole, and the log goes on from there."""
     life = Life(log)
     life.ask(1, Increment("a"))
-    whole = log_size(life.log)
+    whole = len(bytes_of(life))
     life.ask(2, Increment("a"))
-    content = os.pread(life.log.fileno(), log_size(life.log), 0)
+    content = bytes_of(life)
     for end in range(whole, len(content)):
-        torn = SessionLog.create()
-        os.pwrite(torn.fileno(), content[:end], 0)
+        torn = log_of(content[:end])
         after = Life(torn, epoch=2)
+        assert after.engine.turn == 1
         assert after.ask(2, Increment("a")) == 2
-        assert Life(after.log, epoch=3).ask(3, Increment("a")) == 3
+        last = Life(torn, epoch=3)
+        assert last.ask(3, Increment("a")) == 3
+        for used in (torn, after.engine._log, last.engine._log):
+            used.close()
+
+
+def test_any_damaged_byte_of_the_last_record_is_noticed(log: SessionLog) -> None:
+    """A dying process may have written its record in any order: the checksum tells."""
+    life = Life(log)
+    life.ask(1, Increment("a"))
+    whole = len(bytes_of(life))
+    life.ask(2, Increment("a"))
+    content = bytes_of(life)
+    for at in range(whole, len(content)):
+        damaged = log_of(content[:at] + bytes([content[at] ^ 0x55]) + content[at + 1 :])
+        after = Life(damaged, epoch=2)
+        assert after.engine.turn == 1
+        damaged.close()
+        after.engine._log.close()
+
+
+def test_a_log_grows_with_what_it_holds(log: SessionLog) -> None:
+    """A record longer than the mapped memory is written and read like any other."""
+    life = Life(log)
+    for number in range(1, 5):
+        assert life.ask(number, Increment("k" * 1_000_000)) == number
+    assert rows(Life(life.log, epoch=2).actor) == rows(life.actor)
 
 
 def test_a_turn_that_cannot_be_stored_is_undone(log: SessionLog) -> None:

@@ -1,10 +1,10 @@
 """Sessions and owners in a world where owners die at any point; a model beside it says what must be true."""
 
+import contextlib
 import logging
 import os
 from collections import Counter, defaultdict, deque
 from collections.abc import Sequence
-from typing import Any
 
 import msgspec
 from hypothesis import settings
@@ -77,7 +77,9 @@ class _Worker:
             self.sent.append(message)
 
 
-DEATHS = st.sampled_from(["before the journal", "after the journal", "before the log", "after the log", "before answers"])
+DEATHS = st.sampled_from(
+    ["before the journal", "after the journal", "before the log", "after the log", "before answers"]
+)
 
 
 class LossyWorld(RuleBasedStateMachine):
@@ -94,8 +96,9 @@ class LossyWorld(RuleBasedStateMachine):
         self.workers: list[_Worker] = []
         self.gone: list[_Worker] = []
         self._begin_life()
-        for _ in range(3):
+        for slot in range(3):
             self.workers.append(self._join())
+            self.worker_runs(slot)
 
     # -- the world -------------------------------------------------------------------------------------------
 
@@ -149,11 +152,14 @@ class LossyWorld(RuleBasedStateMachine):
 
     # -- what can happen -------------------------------------------------------------------------------------
 
-    @rule(slot=SLOTS, key=KEYS, durable=st.booleans())
-    def increment(self, slot: int, key: str, *, durable: bool) -> None:
+    @rule(slot=SLOTS, keys=st.lists(st.tuples(KEYS, st.booleans()), min_size=1, max_size=3), sends=st.booleans())
+    def increment(self, slot: int, keys: list[tuple[str, bool]], *, sends: bool) -> None:
         worker = self.workers[slot]
-        call = worker.session.call(encode(Increment(key, durable)), 1e9)
-        worker.increments.append(((key, durable), call))
+        for key, durable in keys:
+            call = worker.session.call(encode(Increment(key, durable)), 1e9)
+            worker.increments.append(((key, durable), call))
+        if sends:
+            worker.flush()
 
     @rule(slot=SLOTS, takes=st.booleans())
     def hold(self, slot: int, *, takes: bool) -> None:
@@ -164,7 +170,7 @@ class LossyWorld(RuleBasedStateMachine):
     @rule(slot=SLOTS)
     def worker_runs(self, slot: int) -> None:
         worker = self.workers[slot]
-        if worker.to_worker:
+        while worker.to_worker:
             worker.session.receive(worker.to_worker.popleft())
         worker.flush()
 
@@ -188,10 +194,8 @@ class LossyWorld(RuleBasedStateMachine):
             for _ in range(min(count, len(worker.to_owner))):
                 self._read(worker, worker.to_owner.popleft())
         self.journal.dies = self.owner_log.dies = how
-        try:
+        with contextlib.suppress(Death):
             self.engine.commit()  # its answers do not leave
-        except Death:
-            pass
         self._end_life()
 
     @rule(slot=SLOTS)
@@ -257,12 +261,13 @@ class LossyWorld(RuleBasedStateMachine):
                 else:
                     assert worker in self.gone, "a command of a living worker has no answer"
                     unknown[key] += 1
-        for key, durable in {*results, *unknown}:
-            found = results[key, durable]
-            total = (self.actor.lasting if durable else self.actor.passing).get(key) or 0
+        for count in {*results, *unknown}:
+            found = results[count]
+            name, durable = count
+            total = (self.actor.lasting if durable else self.actor.passing).get(name) or 0
             assert len(set(found)) == len(found), "two commands had the same answer"
             assert max(found, default=0) <= total
-            assert len(found) <= total <= len(found) + unknown[key, durable], "lost, or done twice"
+            assert len(found) <= total <= len(found) + unknown[count], "lost, or done twice"
 
     def _check_holds(self) -> None:
         for worker in self.workers:

@@ -9,13 +9,14 @@ from actors import frames
 from actors.channel import Channel
 from actors.client import Client
 from actors.frames import Answer, Ask, Hello, Refused, Welcome
-from tests.actors.counter import Fail, Get, Held, Increment, Nested, Take
+from tests.actors.counter import Fail, Get, Held, Increment, Nested, Repeat, Take
 from tests.actors.owners import LocalOwner, decode, encode, local_owner
 from tests.polling import until
 
 
 @pytest.fixture
 def owner() -> Iterator[LocalOwner]:
+    """An owner that serves."""
     with local_owner() as owner:
         yield owner
 
@@ -30,13 +31,14 @@ class Raw:
     def say(self, *said: Any) -> None:
         self.channel.post(frames.encode(list(said)))
 
-    def hear(self, kind: type, number: int | None = None) -> Any:
+    def hear(self, kind: Any, number: int | None = None) -> Any:
         """Wait for a frame of a kind."""
 
         def found() -> Any:
             self.channel.flush()
             while (message := self.channel.receive()) is not None:
-                self.heard += frames.decode_to_worker(message)
+                self.heard.extend(frames.decode_to_worker(message))
+            frame: Any
             for frame in self.heard:
                 if isinstance(frame, kind) and (number is None or frame.number == number):
                     return frame
@@ -46,6 +48,7 @@ class Raw:
 
 
 def ask(number: int, command: Any) -> Ask:
+    """A command as a frame."""
     return Ask(number, float("inf"), 0, msgspec.Raw(encode(command)))
 
 
@@ -87,11 +90,9 @@ def test_garbage_is_refused_and_harms_nobody(owner: LocalOwner) -> None:
 def test_an_answer_near_the_limit_shares_no_message(owner: LocalOwner) -> None:
     """Small answers and one of almost the limit leave in one turn, and all arrive."""
     worker = Raw(owner.join())
-    big = "x" * (16 * 1024 * 1024 - 300)
-    worker.say(Hello(1, []), *(ask(n, Nested("y" * 10_000)) for n in range(1, 4)))
-    worker.say(ask(4, Nested(big)), ask(5, Get("a")))
-    assert len(decode(worker.hear(Answer, 4).result)) == len(big)
-    assert decode(worker.hear(Answer, 5).result) == 0
+    sizes = [10_000, 20_000, 16 * 1024 * 1024 - 300, 10_000, 60_000]
+    worker.say(Hello(1, []), *(ask(number, Repeat(size)) for number, size in enumerate(sizes, 1)))
+    assert [len(decode(worker.hear(Answer, number).result)) for number in range(1, 6)] == sizes
     worker.channel.close()
 
 

@@ -27,7 +27,8 @@ class Point(msgspec.Struct):
 @contextlib.contextmanager
 def ours() -> Iterator[Ends]:
     """Both ends of a message queue."""
-    left, right = MessageQueue.pair()
+    ends: Ends = MessageQueue.pair()
+    left, right = ends
     with left, right:
         yield left, right
 
@@ -94,7 +95,8 @@ def echo(queue: MessageQueue[Any]) -> None:
 def test_an_end_can_be_an_argument_of_a_process(method: str) -> None:
     """As with the standard queues, a child is given its end when it is started."""
     context: Any = multiprocessing.get_context(method)
-    left, right = MessageQueue.pair()
+    ends: Ends = MessageQueue.pair()
+    left, right = ends
     process = context.Process(target=echo, args=(right,))
     process.start()
     right.close()
@@ -113,14 +115,20 @@ def test_an_end_does_not_travel_otherwise() -> None:
         left.__reduce__()
 
 
+def fill(writer: MessageQueue[Any]) -> int:
+    """Put long messages until there is no room; how many were put."""
+    sent = 0
+    with contextlib.suppress(Full):
+        while True:
+            writer.put_nowait("x" * 100_000)
+            sent += 1
+    return sent
+
+
 def test_a_full_queue_says_so_and_the_message_never_arrives() -> None:
     """`Full` means that the message is gone, whole, even if parts of it had been sent."""
     with ours() as (writer, reader):
-        sent = 0
-        with pytest.raises(Full):
-            while True:
-                writer.put_nowait("x" * 100_000)
-                sent += 1
+        sent = fill(writer)
         with pytest.raises(Full):
             writer.put("y", timeout=0.01)
         assert [len(reader.get(timeout=1)) for _ in range(sent)] == [100_000] * sent
@@ -156,7 +164,8 @@ def test_what_cannot_be_encoded_is_refused_at_the_sender() -> None:
 
 def test_a_message_over_the_limit_is_refused_at_the_sender() -> None:
     """The limit is the one the pair was made with."""
-    left, right = MessageQueue.pair(limit=1_000)
+    ends: Ends = MessageQueue.pair(limit=1_000)
+    left, right = ends
     with left, right:
         with pytest.raises(MessageTooLarge):
             left.put("x" * 1_000)
@@ -178,7 +187,8 @@ def test_a_closed_end_tells_the_other(operation: str) -> None:
 
 def test_a_reader_that_waits_is_told_when_the_writer_is_killed() -> None:
     """Nobody waits for the dead: no lock dies with a process."""
-    left, right = MessageQueue.pair()
+    ends: Ends = MessageQueue.pair()
+    left, right = ends
     pid = os.fork()
     if not pid:
         left.close()

@@ -6,13 +6,14 @@ import os
 import signal
 import threading
 import time
+from pathlib import Path
 
 import msgspec
 
 from actors.child import Child
 from actors.client import Client
 from actors.errors import StartFailed
-from actors.functions import refuse_nested_start, unpack
+from actors.functions import unpack
 from tests.actors.counter import Increment, Take
 
 
@@ -92,13 +93,7 @@ def run_function(child: Child) -> None:
 
 def write_file(path: str, text: str) -> None:
     """A user's function: leaves a trace."""
-    with open(path, "w") as file:
-        file.write(text)
-
-
-def forget_the_guard() -> None:
-    """What a script without main guard does when it is imported."""
-    refuse_nested_start()
+    Path(path).write_text(text)
 
 
 def flood(child: Child) -> None:

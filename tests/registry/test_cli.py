@@ -79,14 +79,14 @@ def test_port_in_use() -> None:
     """A port that another program has is named, with the flag that helps."""
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
-        said = sentence("serve", "--ephemeral", "--port", str(port), code=2)
+        said = sentence("serve", "--ephemeral", "--port", str(port), code=1)
     assert said == f"port {port} of 127.0.0.1 is in use by another program; choose one with --port"
 
 
 @pytest.mark.parametrize("host", ["no.such.host.invalid", "203.0.113.7", "ho st"])
 def test_host_that_is_not_this_machine(host: str) -> None:
     """An address that cannot be listened on is named."""
-    assert sentence("serve", "--ephemeral", "--port", "0", "--host", host, code=2).startswith("cannot listen on ")
+    assert sentence("serve", "--ephemeral", "--port", "0", "--host", host, code=1).startswith("cannot listen on ")
 
 
 def test_unreadable_config(tmp_path: Path) -> None:
@@ -122,10 +122,8 @@ def test_config_from_the_environment(tmp_path: Path) -> None:
     ],
 )
 def test_bad_flag(arguments: list[str], said: str) -> None:
-    """A flag that is unknown or of a wrong type is named, with the way to the help."""
-    output = refused("serve", *arguments, code=2)
-    assert said in output
-    assert "--help" in output
+    """A flag that is unknown or of a wrong type is named."""
+    assert said in sentence("serve", *arguments, code=2)
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import signal
 import threading
@@ -413,3 +414,21 @@ def test_supervisor_that_is_killed(tmp_path: Path) -> None:
             supervisor.registry.backend_count()
         with pytest.raises(SystemStopped):
             supervisor.processes()
+
+
+def test_async_function_is_handed_an_async_registry(supervisor: Supervisor) -> None:
+    """An `async def` runs in an event loop of the worker process, to its end."""
+    assert supervisor.spawn_with(Restart.TEMPORARY, None, workers.count_backends_async, 2).join(20) == Exit(0, None)
+
+
+def test_async_registry_of_the_program(supervisor: Supervisor) -> None:
+    """The program itself can have the asyncio face beside the blocking one; both see the same."""
+
+    async def count() -> int:
+        registry = await supervisor.async_registry()
+        try:
+            return await registry.backend_count()
+        finally:
+            registry.close()
+
+    assert asyncio.run(count()) == supervisor.registry.backend_count()

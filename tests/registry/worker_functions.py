@@ -8,7 +8,7 @@ import sys
 import threading
 from pathlib import Path
 
-from registry import Registry
+from registry import AsyncRegistry, Registry
 
 
 def count(registry: Registry, backend: str, times: int, *, release: bool = True) -> None:
@@ -63,3 +63,9 @@ def ignore_sigterm(registry: Registry, model: str) -> None:
     """Hold a lease and do not leave when asked to."""
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
     hold(registry, model)
+
+
+async def count_backends_async(registry: AsyncRegistry, at_least: int) -> None:
+    """Ends with an error unless there are so many backends."""
+    if await registry.backend_count() < at_least:
+        raise AssertionError

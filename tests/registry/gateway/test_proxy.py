@@ -50,7 +50,6 @@ async def test_body_and_end_to_end_headers_pass_untouched() -> None:
         del request.headers["x-request-id"]
         assert request.headers == {
             "host": w.upstream.url.removeprefix("http://"),
-            "authorization": "Bearer client",
             "x-custom": "a",
             "accept": "*/*",
             "content-length": str(len(body)),
@@ -79,12 +78,20 @@ async def test_answer_passes_but_for_its_hop_by_hop_fields() -> None:
 
 
 @on_loop
+async def test_the_clients_key_is_passed_on_only_where_that_is_wanted() -> None:
+    """A client's `Authorization` reaches a backend only if the operator says so."""
+    async with world(forward_authorization=True) as w:
+        await w.ask(post(b'{"model":"m"}', "Authorization: Bearer client"))
+        assert (await w.upstream.requests.get()).headers["authorization"] == "Bearer client"
+
+
+@on_loop
 async def test_configured_key_replaces_the_clients() -> None:
     """A backend with a key of its own gets that one, and never the client's."""
     async with world() as w:
         await w.ask(CALL)
         url = w.upstream.url
-        async with world(backends={"keyed": url}, api_keys={url + "/": "s3cret"}) as keyed:
+        async with world(backends={"keyed": url}, api_keys={url + "/": "s3cret"}, forward_authorization=True) as keyed:
             await keyed.ask(post(b'{"model":"m"}', "Authorization: Bearer client"))
         await w.upstream.requests.get()
         assert (await w.upstream.requests.get()).headers["authorization"] == "Bearer s3cret"
@@ -223,11 +230,12 @@ async def test_refused_connection_is_tried_on_another_backend() -> None:
 @pytest.mark.parametrize("dead", [1, 2, 3])
 @on_loop
 async def test_two_refused_connections_are_enough(dead: int) -> None:
-    """When the second backend cannot be reached either, or there is none, the client gets 502."""
+    """When the second backend cannot be reached either, or there is none, the client is told to try again later."""
     async with world() as w:
         w.registry.backends = {f"dead-{number}": closed_port_url() for number in range(dead)}
         answer = await w.ask(CALL)
-        assert (answer.status, answer.json()["error"]["code"]) == (502, "bad_gateway")
+        assert (answer.status, answer.json()["error"]["code"]) == (503, "service_unavailable")
+        assert answer.headers["retry-after"] == "5"
         assert w.registry.released.qsize() == min(dead, 2)
         assert not w.registry.held
 
@@ -424,5 +432,5 @@ async def test_secrets_do_not_show() -> None:
     async with world(backends={"dead": url}, api_keys=settings.api_keys) as w:
         del w.registry.backends["a"]
         answer = await w.ask(CALL)
-        assert answer.status == 502
+        assert answer.status == 503
         assert b"s3cret" not in answer.received
