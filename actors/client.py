@@ -83,6 +83,7 @@ class Client:
             except BaseException:
                 # A signal handler may raise here (KeyboardInterrupt): what the command grants is still given back.
                 self.session.abandon(call)
+                self.session.ask_again()  # it may have come between the socket and the session
                 if self._reader == threading.get_ident():
                     self._reader = 0
                 self._send()

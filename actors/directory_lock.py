@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import os
 import time
@@ -40,6 +41,7 @@ def lock_directory(directory: Path, holder: str, patience_s: float = PATIENCE_S)
                 os.close(fd)
                 raise AlreadyRunning(str(directory), named or "another system") from None
             time.sleep(0.05)  # flock has no timeout of its own
-    os.ftruncate(fd, 0)
-    os.pwrite(fd, holder.encode(), 0)
+    with contextlib.suppress(OSError):  # on a full disk the lock holds all the same
+        os.ftruncate(fd, 0)
+        os.pwrite(fd, holder.encode(), 0)
     return fd

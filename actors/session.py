@@ -153,6 +153,15 @@ class Session:
             self._give_back(call, call.result)
         call.done = True
 
+    def ask_again(self) -> None:
+        """An answer may have been lost within this process: ask for all that are missing.
+
+        The owner does nothing twice; it answers a command that was done from memory.
+        """
+        if self.epoch and self._closed is None:
+            hello = [frame for frame in self._outgoing if isinstance(frame, Hello)]
+            self._outgoing = [*hello, *(call.ask for call in self._calls.values())]
+
     def expire(self, call: Call) -> None:
         """The caller's time is over: set the error that says what is known of the command."""
         self.abandon(call)
@@ -221,10 +230,13 @@ class Session:
         self._outgoing = [Hello(frame.epoch, self._answered_ranges()), *again]
 
     def _answer(self, frame: Answer) -> Call | None:
-        call = self._calls.pop(frame.number, None)
+        call = self._calls.get(frame.number)
         if call is None:
             self.unknown_answers += 1
             return None
+        if not call.done and frame.failure is None:
+            call.result = frame.result  # first of all: an interrupted caller gives back what it finds here
+        del self._calls[frame.number]
         self._note_answered(frame.number)
         if frame.revision > self.revision:  # noqa: PLR1730 - `max` takes three times as long, and this is every call
             self.revision = frame.revision
@@ -232,9 +244,7 @@ class Session:
             if frame.failure is None:
                 self._give_back(call, frame.result)
             return None
-        if frame.failure is None:
-            call.result = frame.result
-        else:
+        if frame.failure is not None:
             call.error = self._error(frame.failure)
         call.done = True
         return call

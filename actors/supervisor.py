@@ -51,6 +51,12 @@ MAX_DESCRIPTORS = 1024 * 1024
 HURRY_AFTER_S = 0.1
 """A second signal before this is the same wish: some programs signal a process and its group."""
 
+MAX_NAME = 100
+"""Longest name of a process, in characters."""
+
+MAX_ENDED = 200
+"""Of so many workers that have ended it is remembered how."""
+
 OWNER_STOP_S = 3.0
 """How long the owner may take to close its journal before it is killed."""
 
@@ -164,6 +170,9 @@ class Supervisor:
         """
         if self._stopping is not None:
             reason = f"the system is stopping: {self._stopping}"
+            raise SupervisorError(reason)
+        if not 0 < len(spec.name) <= MAX_NAME:
+            reason = f"the name of a process has 1 to {MAX_NAME} characters, not {len(spec.name):,}"
             raise SupervisorError(reason)
         taken = self._members.get(spec.name)
         if spec.name == OWNER or (taken is not None and taken.exit is None):
@@ -395,6 +404,10 @@ class Supervisor:
         for callback in member.on_exit:
             callback(end)
         member.on_exit.clear()
+        member.spec = msgspec.structs.replace(member.spec, payload=b"")
+        ended = [name for name, other in self._members.items() if other.exit is not None]
+        for name in ended[: max(0, len(ended) - MAX_ENDED)]:
+            del self._members[name]
 
     def _restart(self, member: _Member, end: Exit) -> None:
         now = self._clock.monotonic()

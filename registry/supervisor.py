@@ -8,8 +8,8 @@ import itertools
 import logging
 import os
 import sys
+import threading
 from collections.abc import Awaitable, Callable, Coroutine
-from functools import cached_property
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Concatenate, ParamSpec, Self
@@ -78,16 +78,21 @@ class Supervisor:
         settings = Settings("registry.owner:build", self._directory.owner_options(), STOP_BUDGET_S, log_level)
         self._numbers = itertools.count(1)
         self._stopped = False
+        self._attaching = threading.Lock()
+        self._registry: Registry | None = None
         try:
             self._handle = Handle(settings, [self._directory.lock_fd])
         except BaseException:
             self._directory.close()
             raise
 
-    @cached_property
+    @property
     def registry(self) -> Registry:
-        """The registry for this process; it has a session like any worker."""
-        return Registry(self._handle.attach())
+        """The registry for this process and all its threads; it has a session like any worker."""
+        with self._attaching:
+            if self._registry is None:
+                self._registry = Registry(self._handle.attach())
+            return self._registry
 
     async def async_registry(self) -> AsyncRegistry:
         """A registry for this process and the running event loop, with a session of its own; close it at the end."""
@@ -140,8 +145,8 @@ class Supervisor:
         if self._stopped:
             return
         self._stopped = True
-        if "registry" in self.__dict__:
-            self.registry.close()
+        if self._registry is not None:
+            self._registry.close()
         self._handle.stop(budget_s)
         self._directory.close()
 

@@ -11,7 +11,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from actors.errors import ActorsError
+from actors.errors import ActorsError, CommandInvalid
 from registry.api.backends import Backends
 from registry.api.exposition import MetricsPage
 from registry.api.probes import Probes
@@ -59,6 +59,8 @@ async def _http_problem(request: Request, error: Exception) -> Response:
 
 
 async def _registry_problem(request: Request, error: Exception) -> Response:  # noqa: ARG001 -- a Starlette handler
+    if isinstance(error, CommandInvalid):
+        return _problem(HTTPStatus.BAD_REQUEST, str(error), {})
     detail = f"The registry does not answer: {error}"
     return _problem(HTTPStatus.SERVICE_UNAVAILABLE, detail, {"Retry-After": "1"})
 

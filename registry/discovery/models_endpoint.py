@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import Any
 
 import httpx2
@@ -45,7 +46,11 @@ async def ask_models(client: httpx2.AsyncClient, url: str, api_key: str | None) 
     headers = {"authorization": f"Bearer {api_key}"} if api_key else {}
     body = bytearray()
     try:
-        async with client.stream("GET", f"{url.removesuffix('/v1')}/v1/models", headers=headers) as response:
+        # The client's own timeout is for each read: a server that sends a byte now and then would never reach it.
+        async with (
+            asyncio.timeout(TIMEOUT_S),
+            client.stream("GET", f"{url.removesuffix('/v1')}/v1/models", headers=headers) as response,
+        ):
             if response.status_code != httpx2.codes.OK:
                 raise BackendDown(f"GET /v1/models answered {response.status_code}")
             async for chunk in response.aiter_bytes():
@@ -54,7 +59,7 @@ async def ask_models(client: httpx2.AsyncClient, url: str, api_key: str | None) 
                     raise BackendDown(f"GET /v1/models answered more than {MAX_BYTES:,} bytes")
     except httpx2.ConnectError as error:
         raise BackendDown(f"no connection: {_root_cause(error)}", certain=True) from error
-    except httpx2.TimeoutException as error:
+    except (httpx2.TimeoutException, TimeoutError) as error:
         raise BackendDown(f"no answer within {TIMEOUT_S:.0f} s") from error
     except httpx2.HTTPError as error:
         raise BackendDown(f"{type(error).__name__}: {error}") from error

@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import signal
 
 import msgspec
 
 from actors.child import Child
+from actors.errors import ActorsError
 from registry.client import AsyncRegistry
 from registry.discovery.static import ModelWatch, http_client, reconcile
 from registry.logs import LogSettings, configure
 from registry.models import Backend
+
+logger = logging.getLogger(__name__)
 
 
 class DiscoveryStart(msgspec.Struct, frozen=True):
@@ -47,20 +51,34 @@ async def _watch(child: Child, start: DiscoveryStart) -> None:
     stopped = asyncio.Event()
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, stopped.set)
     registry = AsyncRegistry(child.channel)
-    await reconcile(registry, [Backend.model_validate_json(text) for text in start.backends])
+    named = [Backend.model_validate_json(text) for text in start.backends]
     async with http_client() as client:
         watch = ModelWatch(registry, client, start.api_keys)
-        await watch.ask_all()
-        child.ready()
-        while not await _happens(stopped, start.refresh_s):
-            await watch.ask_all()
+        rounds = asyncio.create_task(_rounds(child, registry, watch, named, start.refresh_s))
+        stop = asyncio.create_task(stopped.wait())
+        await asyncio.wait([rounds, stop], return_when=asyncio.FIRST_COMPLETED)
+        if rounds.done():
+            rounds.result()  # it ends by an error only
+        rounds.cancel()
     registry.close()
 
 
-async def _happens(event: asyncio.Event, within_s: float) -> bool:
+async def _rounds(
+    child: Child, registry: AsyncRegistry, watch: ModelWatch, named: list[Backend], refresh_s: float
+) -> None:
+    while not await _reconciled(registry, named):  # noqa: ASYNC110 - nothing tells when the owner is back
+        await asyncio.sleep(refresh_s)
+    await watch.ask_all()
+    child.ready()
+    while True:
+        await asyncio.sleep(refresh_s)
+        await watch.ask_all()
+
+
+async def _reconciled(registry: AsyncRegistry, named: list[Backend]) -> bool:
     try:
-        async with asyncio.timeout(within_s):
-            await event.wait()
-    except TimeoutError:
+        await reconcile(registry, named)
+    except ActorsError as error:
+        logger.warning("the named backends could not be registered yet: %s", error)
         return False
     return True

@@ -48,6 +48,8 @@ def decode_call(body: bytes) -> CompletionCall:
         fields = _decoder.decode(body)
     except msgspec.ValidationError:
         raise _invalid("The request body must be a JSON object.") from None
+    except RecursionError:
+        raise _invalid("The request body is nested too deeply.") from None
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise _invalid(f"The request body is not valid JSON: {error}.") from None
     if fields.model is None:

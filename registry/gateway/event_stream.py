@@ -9,6 +9,7 @@ from __future__ import annotations
 
 MAX_HELD_BYTES = 1024 * 1024
 DONE = b"data: [DONE]\n\n"
+TAIL_BYTES = len(DONE)
 
 
 class EventStream:
@@ -44,7 +45,7 @@ class EventStream:
             if len(data) - end <= MAX_HELD_BYTES:
                 data, self._held = data[:end], data[end:]
         if data:
-            self._tail = data[-4:] if len(data) >= 4 else (self._tail + data)[-4:]
+            self._tail = (self._tail + data[-TAIL_BYTES:])[-TAIL_BYTES:]
         return data
 
     def finish(self) -> bytes:
@@ -62,6 +63,8 @@ class EventStream:
             What to send: the end of an event that has begun, the error as an event, and the end of the
             stream. A line that never came whole is dropped.
         """
+        if self._tail == DONE[-TAIL_BYTES:]:
+            return b""  # all was said; only the connection ended badly
         self._held = b""
         close = b"" if self._tail.endswith((b"\n\n", b"\r\n\r\n")) else b"\n\n"
         return b"%bdata: %b\n\n%b" % (close, error, DONE)

@@ -52,8 +52,10 @@ class SqliteJournal:
                 " a newer actor-registry wrote it"
             )
             raise StartFailed(reason)
-        db.execute("PRAGMA journal_mode = WAL")
         db.execute("PRAGMA synchronous = NORMAL")
+        if found == FORMAT:
+            return  # nothing to write: the owner must start on a full disk too, and serve what it has
+        db.execute("PRAGMA journal_mode = WAL")
         for name in self._tables:
             db.execute(f'CREATE TABLE IF NOT EXISTS "{name}" (key TEXT PRIMARY KEY, record TEXT NOT NULL)')
         db.execute(

@@ -149,8 +149,10 @@ class ClientConnection(asyncio.Protocol):
     # What a Response calls.
 
     def write(self, data: bytes) -> None:
-        """Send bytes to the client."""
-        self._transport.write(data)
+        """Send bytes to the client, if it is still there."""
+        # uvloop closes the transport of a client that is gone before it tells of it by `connection_lost`.
+        if not self._transport.is_closing():
+            self._transport.write(data)
 
     def abort(self) -> None:
         """Cut the client off."""
@@ -206,7 +208,7 @@ class ClientConnection(asyncio.Protocol):
                 await self._wake
                 self._wake = None
             item = self._queue.popleft()
-            if self._read_paused:
+            if self._read_paused and not self._transport.is_closing():
                 self._read_paused = False
                 self._transport.resume_reading()
             if isinstance(item, Refusal):
@@ -255,10 +257,10 @@ class ClientConnection(asyncio.Protocol):
     def _send_continue(self) -> None:
         if self._reader.wants_continue:
             self._reader.wants_continue = False
-            self._transport.write(CONTINUE)
+            self.write(CONTINUE)
 
     def _close(self) -> None:
-        if self._lost:
+        if self._lost or self._transport.is_closing():
             return
         self._closing = True
         now = self._loop.time()

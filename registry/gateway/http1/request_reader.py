@@ -30,8 +30,8 @@ class RequestReader:
     """
 
     __slots__ = (
-        "_body", "_body_bytes", "_deliver", "_expects", "_head_bytes", "_headers", "_in_head", "_limits", "_parser",
-        "_refusal", "_target", "finished", "in_request", "wants_continue",
+        "_body", "_body_bytes", "_deliver", "_expects", "_framing_bytes", "_head_bytes", "_headers", "_in_head",
+        "_limits", "_number", "_parser", "_refusal", "_target", "finished", "in_request", "wants_continue",
     )  # fmt: skip
 
     def __init__(self, limits: ServerLimits, deliver: Callable[[Request], None]) -> None:
@@ -39,6 +39,7 @@ class RequestReader:
         self._deliver = deliver
         self._parser = httptools.HttpRequestParser(self)
         self._refusal: Refusal | None = None
+        self._number = 0
         self.finished = False
         self.on_message_begin()
         self.in_request = False
@@ -55,6 +56,8 @@ class RequestReader:
         if self.finished:
             return
         began_before = self.in_request
+        in_body = self._number if began_before and not self._in_head else 0
+        body_before = self._body_bytes
         try:
             self._parser.feed_data(data)
         except httptools.HttpParserUpgrade as upgrade:
@@ -66,9 +69,13 @@ class RequestReader:
             # The parser holds an unfinished field back, so it must be counted here. The piece in which the
             # head begins may hold other requests too and is not counted: it is bounded by the size of a read.
             self._count_head(len(data))
+        elif in_body == self._number and self.in_request:
+            self._count_framing(len(data) - (self._body_bytes - body_before))
 
     def on_message_begin(self) -> None:
         """A request begins."""
+        self._number += 1
+        self._framing_bytes = 0
         self._target = b""
         self._headers: Fields = []
         self._body: list[bytes] = []
@@ -156,6 +163,14 @@ class RequestReader:
             limit = self._limits.max_head_bytes
             self._refuse(
                 HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE, f"The header fields are longer than {limit:,} bytes."
+            )
+
+    def _count_framing(self, size: int) -> None:
+        """What comes with a body and is none of it: chunk sizes, their extensions, trailers."""
+        self._framing_bytes += size
+        if self._framing_bytes > self._limits.max_head_bytes + self._body_bytes:
+            self._refuse(
+                HTTPStatus.REQUEST_ENTITY_TOO_LARGE, "The request has more chunk framing and trailers than body."
             )
 
     def _check_body(self, size: int) -> None:

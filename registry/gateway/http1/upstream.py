@@ -57,12 +57,15 @@ class UpstreamConnection(asyncio.Protocol):
 
     def _reset(self) -> None:
         self._begun = False
+        self._surplus = False
         self._head_bytes = 0
+        self._framing_bytes = 0
         self._head_complete = False
         self._ends_with_connection = False
         self._keep_alive = False
         self._body: list[bytes] = []
         self._body_bytes = 0
+        self._body_total = 0
         # Whoever waits is woken by more than this: at first by the head, later perhaps only by the end.
         self._wanted_bytes: float = -1
         self._sink: Callable[[bytes], None] | None = None
@@ -76,7 +79,7 @@ class UpstreamConnection(asyncio.Protocol):
     @property
     def reusable(self) -> bool:
         """Whether another request can be sent: the answer is whole and the server keeps the connection."""
-        return self.complete and self._keep_alive and not self._lost and self._error is None
+        return self.complete and self._keep_alive and not (self._lost or self._surplus) and self._error is None
 
     def send(self, head: bytes, body: bytes) -> None:
         """Send a request.
@@ -188,7 +191,9 @@ class UpstreamConnection(asyncio.Protocol):
             self._transport.abort()  # nobody asked: nothing sent over this connection can be trusted any more
             return
         self._begun = True
+        body_before = self._body_total
         if self._head_complete:
+            self._framing_bytes += len(data)
             self.deadline = self._loop.time() + self._limits.stalled_timeout_s
         else:
             self._head_bytes += len(data)
@@ -200,8 +205,13 @@ class UpstreamConnection(asyncio.Protocol):
                 self._transport.abort()
                 return
             self._keep_alive = False
+        self._framing_bytes -= self._body_total - body_before
         if not self._head_complete and self._head_bytes > self._limits.max_head_bytes:
             self._fail(AnswerBroken("the header fields of the answer are too long", begun=True))
+            self._transport.abort()
+            return
+        if not self.complete and self._framing_bytes > self._limits.max_head_bytes + self._body_total:
+            self._fail(AnswerBroken("the answer has more chunk framing and trailers than body", begun=True))
             self._transport.abort()
             return
         if self._sink is not None and self._body:
@@ -237,7 +247,10 @@ class UpstreamConnection(asyncio.Protocol):
 
     def on_message_begin(self) -> None:
         """An answer begins: perhaps only an interim one."""
-        self.headers = []
+        if self.complete:
+            self._surplus = True  # nobody asked for another one
+        else:
+            self.headers = []
 
     def on_header(self, name: bytes, value: bytes) -> None:
         """A header field, or a trailer, which is dropped."""
@@ -246,8 +259,10 @@ class UpstreamConnection(asyncio.Protocol):
 
     def on_headers_complete(self) -> None:
         """The head is whole, unless it is an interim one such as `100 Continue` or `103 Early Hints`."""
+        if self._surplus:
+            return
         self.status = self._parser.get_status_code()
-        if self.status < HTTPStatus.OK:
+        if HTTPStatus.CONTINUE <= self.status < HTTPStatus.OK:
             return
         self._head_complete = True
         self._keep_alive = self._parser.should_keep_alive()
@@ -263,8 +278,11 @@ class UpstreamConnection(asyncio.Protocol):
 
     def on_body(self, chunk: bytes) -> None:
         """A part of the body."""
+        if self._surplus:
+            return
         self._body.append(chunk)
         self._body_bytes += len(chunk)
+        self._body_total += len(chunk)
 
     def on_message_complete(self) -> None:
         """The answer is whole, unless it was an interim one."""
