@@ -107,7 +107,11 @@ class SqliteJournal:
 
     def forget_turn(self) -> None:
         """The system starts anew: the last turn of its former life has no meaning any more."""
-        self._db.execute("UPDATE journal SET turn = NULL, record = NULL")
+        try:
+            self._db.execute("UPDATE journal SET turn = NULL, record = NULL")
+        except sqlite3.Error as error:
+            reason = f"the journal {self._path} cannot be written: {error}"
+            raise StartFailed(reason) from error
 
     def close(self) -> None:
         """Finish, leaving everything in the file."""
