@@ -178,3 +178,13 @@ def test_the_window_counts_what_is_unanswered(session: Session) -> None:
     answer(session, 2)
     room.append(session.has_room)
     assert room == [True, False, True, False, True]
+
+
+def test_a_lost_answer_is_asked_for_again(session: Session) -> None:
+    """After an interrupt that may have swallowed answers, everything unanswered is sent once more, in order."""
+    welcome(session)
+    calls = [session.call(b"\x90", 10.0) for _ in range(3)]
+    sent(session)
+    answer(session, calls[1].number)
+    session.ask_again()
+    assert numbers(sent(session)) == [calls[0].number, calls[2].number]

@@ -9,6 +9,7 @@ from typing import Any
 import httpx2
 import pytest
 
+from registry.discovery import models_endpoint
 from registry.discovery.models_endpoint import MAX_BYTES, BackendDown, ask_models
 from registry.discovery.static import http_client
 from registry.models import Model
@@ -159,3 +160,9 @@ def test_proxies_of_the_environment_are_not_used(monkeypatch: pytest.MonkeyPatch
     monkeypatch.setenv("HTTP_PROXY", "http://127.0.0.1:9")
     monkeypatch.setenv("ALL_PROXY", "http://127.0.0.1:9")
     assert asked(listing("m"))[0] == [Model(id="m")]
+
+
+def test_the_whole_question_has_a_time_limit(monkeypatch: pytest.MonkeyPatch) -> None:
+    """However patient each read is, as with a server that sends a byte now and then, the question ends."""
+    monkeypatch.setattr(models_endpoint, "TIMEOUT_S", 0.05)
+    assert str(refusal(None, timeout_s=60.0)).startswith("no answer within")

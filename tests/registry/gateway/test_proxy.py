@@ -434,3 +434,31 @@ async def test_secrets_do_not_show() -> None:
         answer = await w.ask(CALL)
         assert answer.status == 503
         assert b"s3cret" not in answer.received
+
+
+@on_loop
+async def test_surplus_answer_is_dropped_with_its_connection() -> None:
+    """A second answer that nobody asked for changes nothing of the first, and the connection is not used again."""
+
+    async def two(peer: Peer, request: Received) -> None:
+        del request
+        first = b"HTTP/1.1 200 OK\r\ncontent-length: 3\r\n\r\nabc"
+        peer.send(first + b"HTTP/1.1 418 Teapot\r\ncontent-length: 5\r\n\r\nEVIL!")
+
+    async with world(two) as w:
+        for _ in range(2):
+            answer = await w.ask(CALL)
+            assert (answer.status, answer.body) == (200, b"abc")
+            await w.upstream.ended.get()
+
+
+@on_loop
+async def test_status_below_100_is_no_interim_answer() -> None:
+    """A status that HTTP does not know is an answer at once, and not something to wait behind."""
+
+    async def zero(peer: Peer, request: Received) -> None:
+        del request
+        peer.send(b"HTTP/1.1 099 Odd\r\ncontent-length: 0\r\n\r\n")
+
+    async with world(zero) as w:
+        assert (await w.ask(CALL)).status in {99, 502}

@@ -242,3 +242,38 @@ async def test_sane_request_ids_are_taken_over(given: str, taken: bool) -> None:
         forwarded = (await w.upstream.requests.get()).headers["x-request-id"]
         assert answer.headers["x-request-id"] == forwarded
         assert (forwarded == given) == taken
+
+
+@pytest.mark.parametrize("endless", [b"0\r\nX: ", b"1;"])
+@on_loop
+async def test_endless_trailer_or_chunk_extension_is_refused(endless: bytes) -> None:
+    """What comes with a chunked body and is none of it is bounded like a head."""
+    async with world(server=ServerLimits(max_head_bytes=1_000)) as w:
+        peer = await w.connect()
+        peer.send(b"POST /v1/completions HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\n", endless)
+        refused = asyncio.ensure_future(peer.read_answer())
+        while not refused.done():
+            peer.send(b"a" * 400)
+            await asyncio.sleep(0)
+        assert (await refused).status == 413
+
+
+@on_loop
+async def test_body_in_small_chunks_is_no_endless_framing() -> None:
+    """A body whose chunks are much smaller than their framing is taken as long as it is short."""
+    body = b'{"model":"m"}'
+    chunks = b"".join(b"1\r\n%c\r\n" % byte for byte in body)
+    async with world() as w:
+        peer = await w.connect()
+        peer.send(b"POST /v1/completions HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\n", chunks)
+        peer.send(b"0\r\n\r\n")
+        assert (await peer.read_answer()).status == 200
+        assert (await w.upstream.requests.get()).body == body
+
+
+@on_loop
+async def test_deeply_nested_body_is_a_bad_request() -> None:
+    """Nesting that no parser follows is the client's mistake, and is not logged as ours."""
+    async with world() as w:
+        answer = await w.ask(post(b'{"model":"m","x":' + b"[" * 100_000 + b"]" * 100_000 + b"}"))
+        assert (answer.status, answer.json()["error"]["message"]) == (400, "The request body is nested too deeply.")

@@ -188,3 +188,18 @@ async def test_client_that_stops_reading_is_cut_off() -> None:
         await peer.read_head()
         assert await w.registry.released.get() == ("a", Outcome.CANCELLED)
         await w.upstream.ended.get()
+
+
+@on_loop
+async def test_stream_that_was_done_before_it_broke_is_whole() -> None:
+    """After `[DONE]` a connection that ends badly adds nothing: no error, no second end."""
+
+    async def done_then_gone(peer: Peer, request: Received) -> None:
+        del request
+        start_events(peer)
+        peer.send(chunk(b"data: 1\n\ndata: [DONE]\n\n"))
+        await peer.writer.drain()
+        await peer.close()
+
+    async with world(done_then_gone) as w:
+        assert (await w.ask(STREAM_CALL)).body == b"data: 1\n\ndata: [DONE]\n\n"
