@@ -5,8 +5,9 @@ This package knows processes and messages; what the state means is up to the `Ac
 
 from __future__ import annotations
 
-import importlib
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from actors.lazy import lazily
 
 if TYPE_CHECKING:
     from actors.actor import Actor as Actor
@@ -42,10 +43,4 @@ _HOMES = {
 
 __all__ = sorted(_HOMES)  # noqa: PLE0605 - computed, so that there is one list
 
-
-def __getattr__(name: str) -> Any:
-    home = _HOMES.get(name)
-    if home is None:
-        message = f"module {__name__!r} has no attribute {name!r}"
-        raise AttributeError(message)
-    return getattr(importlib.import_module(f"{__name__}.{home}"), name)
+__getattr__ = lazily(__name__, _HOMES)

@@ -11,6 +11,7 @@ import contextlib
 import socket
 import struct
 from collections import deque
+from collections.abc import Callable
 from typing import Self
 
 from actors.errors import MessageTooLarge, QueueClosed
@@ -102,6 +103,12 @@ class Channel:
         """Raise `MessageTooLarge` if a message of that many bytes is over the limit."""
         if size > self.limit:
             raise MessageTooLarge(size, self.limit)
+
+    def post_all(self, next_message: Callable[[], bytes | None]) -> bool:
+        """Post what a source gives until it gives None; whether some of it still waits for room."""
+        while (message := next_message()) is not None:
+            self.post(message)
+        return self.unsent_bytes > 0 and not self.flush()
 
     def flush(self) -> bool:
         """Send what was kept; True when nothing is left.

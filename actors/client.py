@@ -183,9 +183,7 @@ class Client:
         if self.session.is_closed():
             return
         try:
-            while (message := self.session.outgoing()) is not None:
-                self._channel.post(message)
-            unsent = self._channel.unsent_bytes > 0 and not self._channel.flush()
+            unsent = self._channel.post_all(self.session.outgoing)
         except QueueClosed as error:
             self._end(str(error))
             return

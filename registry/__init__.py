@@ -13,8 +13,9 @@
 
 from __future__ import annotations
 
-import importlib
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from actors.lazy import lazily
 
 if TYPE_CHECKING:
     from registry.client import AsyncRegistry as AsyncRegistry
@@ -62,10 +63,4 @@ _HOMES = {
 
 __all__ = sorted(_HOMES)  # noqa: PLE0605 - computed, so that there is one list
 
-
-def __getattr__(name: str) -> Any:
-    home = _HOMES.get(name)
-    if home is None:
-        message = f"module {__name__!r} has no attribute {name!r}"
-        raise AttributeError(message)
-    return getattr(importlib.import_module(f"{__name__}.{home}"), name)
+__getattr__ = lazily(__name__, _HOMES)

@@ -56,7 +56,7 @@ def queue_run() -> tuple[int, list[dict[str, Any]]]:
     """The exit code and the lines of one short run."""
     with bench("queue", "--json", "--seconds", "1") as process:
         out, err = process.communicate(timeout=60)
-    assert err == ""
+    assert all(line.startswith("bench: ") for line in err.splitlines())  # names the goals that were missed
     return process.returncode, [json.loads(line) for line in out.splitlines()]
 
 
