@@ -47,14 +47,24 @@ def _end_all() -> None:
 
 @contextmanager
 def without_interrupts() -> Iterator[None]:
-    """What is started meanwhile never sees the terminal's Ctrl-C; here it arrives afterwards."""
+    """What is started meanwhile never sees the terminal's Ctrl-C; signals that arrive here wait until afterwards."""
     # The tracker's own start would unblock the signal again, so it comes before.
     resource_tracker.ensure_running()
+    arrived: list[int] = []
+    # Blocking alone would not do: another thread takes the signal, and its handler runs in this one all the same.
+    handlers = {
+        number: signal.signal(number, lambda number, _: arrived.append(number))
+        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+    }
     before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     try:
         yield
     finally:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
+        for number, handler in handlers.items():
+            signal.signal(number, handler)
+        for late in arrived:
+            signal.raise_signal(late)
 
 
 def cores() -> list[int]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import subprocess
@@ -104,6 +105,8 @@ class Program:
         """Kill whatever of it is left."""
         self.process.kill()
         self.process.wait()
+        with contextlib.suppress(AssertionError):  # they leave by themselves, and clean up behind them
+            self.leaves_nothing_running(3.0)
         for pid in self.descendants():
             os.kill(pid, signal.SIGKILL)
         self._stdout.close()
