@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import sqlite3
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -38,7 +39,10 @@ class SqliteJournal:
         try:
             path.touch(mode=0o600)
             self._db = sqlite3.connect(path, timeout=BUSY_TIMEOUT_S, isolation_level=None)
-            self._prepare()
+            with contextlib.ExitStack() as unless_prepared:
+                unless_prepared.callback(self._db.close)
+                self._prepare()
+                unless_prepared.pop_all()
         except (OSError, sqlite3.Error) as error:
             reason = f"the journal {path} cannot be used: {error}"
             raise StartFailed(reason) from error
