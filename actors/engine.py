@@ -302,6 +302,7 @@ class Engine:
             self._postpone(session)
             return
         except Exception:
+            # Nobody asked for this, so there is nobody to tell; the owner must go on for all the others.
             logger.exception("the actor failed on %s", event.__name__)
             self._undo(start)
             return

@@ -23,5 +23,5 @@ def until(condition: Callable[[], T], what: str, within_s: float = PATIENCE_S) -
     deadline = time.monotonic() + within_s
     while not (answer := condition()):
         assert time.monotonic() < deadline, f"not within {within_s:g} s: {what}; the last answer was {answer!r}"
-        time.sleep(INTERVAL_S)
+        time.sleep(INTERVAL_S)  # between two looks; what ends the wait is the answer, never the time
     return answer

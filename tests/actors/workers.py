@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import signal
 import threading
-import time
 from pathlib import Path
 
 import msgspec
@@ -107,5 +106,4 @@ def flood(child: Child) -> None:
             client.tell(msgspec.msgpack.encode(Increment("flood")), timeout=60)
 
     threading.Thread(target=tell, daemon=True).start()
-    while True:
-        time.sleep(3600)
+    threading.Event().wait()

@@ -8,7 +8,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Generator
 from pathlib import Path
 from typing import Any
@@ -18,6 +17,7 @@ import pytest
 
 from bench import __main__ as command
 from bench.figures import Figure, at_least, at_most
+from tests.polling import until
 
 ROOT = Path(__file__).parents[2]
 
@@ -162,10 +162,9 @@ def test_no_process_outlives_it(number: signal.Signals) -> None:
 
 def wait_for_children(process: psutil.Process, count: int) -> list[psutil.Process]:
     """The children of a process and theirs, when there are that many."""
-    deadline = time.monotonic() + 30
-    while time.monotonic() < deadline:
+
+    def enough() -> list[psutil.Process]:
         children = process.children(recursive=True)
-        if len(children) >= count:
-            return children
-        time.sleep(0.02)  # there is no event for the start of somebody else's children
-    pytest.fail("the benchmark did not start its processes")
+        return children if len(children) >= count else []
+
+    return until(enough, "the benchmark has started its processes", 30)
