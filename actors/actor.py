@@ -8,6 +8,7 @@ from typing import Any, ClassVar
 
 import msgspec
 
+from actors.exits import Exit
 from actors.tables import Table
 
 
@@ -51,8 +52,13 @@ class Actor(ABC):
             CommandError: The command is refused and changes nothing.
         """
 
-    def session_ended(self, context: Context) -> None:  # noqa: B027 - most actors hold nothing for a session
-        """Take back what `context.session` held: its process is gone."""
+    def session_ended(self, context: Context, exit: Exit | None) -> None:  # noqa: B027 - most actors hold nothing
+        """Take back what `context.session` held.
+
+        Args:
+            context: The circumstances.
+            exit: How its process ended; None if the process left by itself, or if nobody can know.
+        """
 
     def wanted_after_death(self, command: Any) -> bool:  # noqa: ARG002 - the default wants all
         """Whether a command still counts whose sender died before it was read. False for what takes something."""

@@ -17,6 +17,7 @@ from typing import Any, Generic, TypeVar
 import msgspec
 
 from actors.errors import UNDECODABLE, MessageInvalid, MessageTooLarge, QueueClosed
+from actors.exits import Exit
 
 MAX_FDS = 200
 """Most descriptors in one message; the kernel's limit is 253."""
@@ -51,7 +52,27 @@ class Join(msgspec.Struct, frozen=True, tag=True):
 
 
 class Begin(msgspec.Struct, frozen=True, tag=True):
-    """To a new owner: all sessions that exist have been named."""
+    """To a new owner: all sessions that exist have been named.
+
+    Attributes:
+        died: Sessions that the owner before may not have ended, and how their processes did; see `Died`.
+        crashed: Session and number of commands that must not be applied again, because they ended an owner.
+    """
+
+    died: list[tuple[int, Exit | None]] = []
+    crashed: list[tuple[int, int]] = []
+
+
+class Died(msgspec.Struct, frozen=True, tag=True):
+    """To the owner: the process of a session is gone.
+
+    Attributes:
+        session: Its number.
+        exit: How the process ended; None if nobody can know, because the supervisor did not start it.
+    """
+
+    session: int
+    exit: Exit | None
 
 
 class Leave(msgspec.Struct, frozen=True, tag=True):
@@ -78,7 +99,7 @@ class FreshLog(msgspec.Struct, frozen=True, tag=True):
     """From the owner: the session log is now the one whose descriptor this carries."""
 
 
-ToChild = Start | Join | Begin | Leave
+ToChild = Start | Join | Begin | Died | Leave
 FromWorker = Ready | Failed
 FromOwner = Ready | Failed | Ended | FreshLog
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import bisect
+import functools
 import logging
 from collections.abc import Callable
 from typing import Any
@@ -23,9 +24,10 @@ from actors.errors import (
     Overloaded,
     StorageUnavailable,
 )
+from actors.exits import Exit
 from actors.frames import Ask, Failure, Range
 from actors.invalid import explain
-from actors.journal import Journal
+from actors.journal import Journal, Step
 from actors.session_log import Record, SessionLog, decode_record, encode_record
 from actors.tables import Change, revert
 
@@ -112,15 +114,22 @@ class _Entry(msgspec.Struct, frozen=True, gc=False):
         session: Whose it was; 0 for a tick.
         number: The command's number; 0 if it was none.
         done: The command, or the event: what is to be done again if the turn cannot be stored.
+        cause: Its name.
         rows: What it changed in tables that are not durable, encoded for the session log.
-        durable: Whether it changed others.
+        step: What it changed in durable ones.
     """
 
     session: int
     number: int
     done: Any
+    cause: str
     rows: msgspec.Raw | None
-    durable: bool
+    step: Step | None
+
+    @property
+    def durable(self) -> bool:
+        """Whether it takes a revision."""
+        return self.step is not None
 
 
 Outgoing = tuple[int, int, bytes]
@@ -178,10 +187,15 @@ class Engine:
         for name, key, record in loaded.rows:
             self._restore(name, key, record)
         self.revision = loaded.revision
+        records = 0
         for record in self._log.records():
             self._replay(record)
-        if self.epoch == 1:
-            self._journal.forget_turn()
+            records += 1
+        if not records:
+            # Nothing is left of a former life but the journal. Its turns are counted on, so that the number of the
+            # one it ends with never comes again; and this record tells a successor that it is one.
+            self.turn = 0 if loaded.turn is None else loaded.turn[0]
+            self._log.append(encode_record(Record(self.turn, [], [], [])))
         elif loaded.turn is not None and loaded.turn[0] == self.turn + 1:
             # The former owner died between its transaction and its log: the transaction carries the record.
             self._log.append(loaded.turn[1])
@@ -249,26 +263,31 @@ class Engine:
         elif not posthumous or self.actor.wanted_after_death(command):
             self._command(number, command, context)
 
-    def end(self, session: int) -> None:
-        """A session is over: forget its answers and take back what it held."""
+    def end(self, session: int, exit: Exit | None = None) -> None:
+        """A session is over: forget its answers and take back what it held.
+
+        Args:
+            session: Its number.
+            exit: How its process ended, if that is known.
+        """
         self._peers.pop(session, None)
         self._out = [answer for answer in self._out if answer[0] != session]
         self._ended.append(session)
-        self._happen(session, self.actor.session_ended)
+        self._happen(session, functools.partial(self.actor.session_ended, exit=exit), "session_ended")
 
     def tick(self) -> None:
         """Let the actor do what has become due, after what could not be stored before."""
         postponed, self._postponed = self._postponed, []
         for session in postponed:
             self.end(session)
-        self._happen(0, self.actor.tick)
+        self._happen(0, self.actor.tick, "tick")
 
     def _command(self, number: int, command: Any, context: Context) -> None:
         session = context.session
         start = len(self._changes)
         try:
             result = self.actor.apply(command, context)
-            entry = self._entry(session, number, command, start)
+            entry = self._entry(session, number, command, start, type(command).__name__)
             revision = self.revision + entry.durable
             frame = _within_limit(frames.encode(_Answer(number, result, None, revision)))
         except CommandError as error:
@@ -292,41 +311,42 @@ class Engine:
             self._kept.append((session, number, peer.answered, frame))
         self._out.append((session, number, frame))
 
-    def _happen(self, session: int, event: Callable[[Context], None]) -> None:
+    def _happen(self, session: int, event: Callable[[Context], None], cause: str) -> None:
         start = len(self._changes)
         try:
             event(self._context(session))
-            entry = self._entry(session, 0, event, start)
+            entry = self._entry(session, 0, event, start, cause)
         except StorageUnavailable:
             self._undo(start)
             self._postpone(session)
             return
         except Exception:
             # Nobody asked for this, so there is nobody to tell; the owner must go on for all the others.
-            logger.exception("the actor failed on %s", event.__name__)
+            logger.exception("the actor failed on %s", cause)
             self._undo(start)
             return
         if len(self._changes) > start:
             self.revision += entry.durable
             self._entries.append(entry)
 
-    def _entry(self, session: int, number: int, done: Any, start: int) -> _Entry:
+    def _entry(self, session: int, number: int, done: Any, start: int, cause: str) -> _Entry:
         rows = []
-        durable = False
+        durable = []
         for change in self._changes[start:]:
             if change.table.durable:
-                durable = True
+                durable.append(change)
                 frames.encode((change.key, change.after))  # what cannot be encoded must fail here, not in the journal
             else:
                 rows.append((change.table.name, change.key, change.after))
         if durable and self._unstorable is not None:
             raise self._unstorable
-        return _Entry(session, number, done, msgspec.Raw(frames.encode(rows)) if rows else None, durable)
+        step = Step(self.revision + 1, session, cause, self._clock.wall(), durable) if durable else None
+        return _Entry(session, number, done, cause, msgspec.Raw(frames.encode(rows)) if rows else None, step)
 
     def _seen(self, session: int, number: int, command: Any) -> None:
         """A command changed nothing but saw what this turn has not stored yet: it is done again if that fails."""
         if self._entries:
-            self._entries.append(_Entry(session, number, command, None, durable=False))
+            self._entries.append(_Entry(session, number, command, "", None, None))
 
     def _postpone(self, session: int) -> None:
         """The end of a session could not be stored: the session is not over before it is."""
@@ -371,10 +391,10 @@ class Engine:
 
     def _store(self) -> None:
         record = self._record()
-        if any(entry.durable for entry in self._entries):
-            durable = [change for change in self._changes if change.table.durable]
+        if any(entry.step is not None for entry in self._entries):
+            steps = [entry.step for entry in self._entries if entry.step is not None]
             try:
-                self._journal.commit(durable, self.revision, self.turn + 1, record)
+                self._journal.commit(steps, self.turn + 1, record)
             except StorageUnavailable as error:
                 self._retreat(error)
                 record = self._record()
@@ -407,7 +427,7 @@ class Engine:
         self._unstorable = error
         for entry in entries:
             if not entry.number:
-                self._happen(entry.session, entry.done)
+                self._happen(entry.session, entry.done, entry.cause)
             elif entry.session in self._peers:
                 self._command(entry.number, entry.done, self._context(entry.session))
         self._unstorable = None

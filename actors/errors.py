@@ -3,6 +3,7 @@
 ActorsError
 ├── QueueError
 │   ├── QueueClosed          the process at the other end is gone
+│   ├── QueueShared          a second process uses an end that belongs to another one
 │   ├── MessageTooLarge      refused at the sender
 │   └── MessageInvalid       cannot be encoded, or does not have the agreed shape
 ├── CallError                a call to the owner gave no result
@@ -14,11 +15,14 @@ ActorsError
 │       ├── CommandInvalid   a field is missing, unknown, of the wrong type or out of limits
 │       ├── CommandStale     a sequence number from the past: it is never run a second time
 │       ├── CommandFailed    the actor raised an unexpected exception; nothing was changed
+│       ├── CommandCrashedOwner  applying it ended the owner process; it is not tried again
 │       └── StorageUnavailable   the journal could not be written; nothing was changed
 └── SupervisorError
     ├── AlreadyRunning       another system holds the data directory
     ├── StartFailed          a process ended before it was ready
+    │   └── JournalDamaged   the file cannot be read, or a newer version wrote it
     ├── TooManyRestarts      a process kept crashing, so the system was stopped
+    ├── AttachFailed         this process could not join a running system
     └── MissingMainGuard     a worker imported the script that starts the system
 """
 
@@ -42,6 +46,10 @@ class QueueError(ActorsError):
 
 class QueueClosed(QueueError):
     """The other end is gone, or this end was closed."""
+
+
+class QueueShared(QueueError):
+    """A second process uses an end of a queue. Nothing was sent or read: each process needs a queue of its own."""
 
 
 class MessageTooLarge(QueueError):
@@ -145,6 +153,14 @@ class CommandFailed(CommandError):
         self.reason = reason
 
 
+class CommandCrashedOwner(CommandError):
+    """The owner process died while it applied this command. Nothing was changed, and it is not tried again."""
+
+    def __init__(self, number: int) -> None:
+        super().__init__(f"the owner process died of command {number}; nothing was changed", number=number)
+        self.number = number
+
+
 class StorageUnavailable(CommandError):
     """The journal could not be written (disk full, read-only, I/O error). Nothing was changed; try again later."""
 
@@ -173,6 +189,14 @@ class AlreadyRunning(SupervisorError):
 
 class StartFailed(SupervisorError):
     """A process ended, or said that it cannot work, before it was ready."""
+
+
+class JournalDamaged(StartFailed):
+    """The journal cannot be used: it is damaged, or a newer version wrote it. Nothing was changed in it."""
+
+
+class AttachFailed(SupervisorError):
+    """No running system could be joined: there is none at that place, or it refused."""
 
 
 class TooManyRestarts(SupervisorError):

@@ -19,7 +19,8 @@ from actors.channel import Channel
 from actors.child import Child
 from actors.control import Control, Failed, Ready, Start, payload_fd, read_payload
 from actors.errors import CallTimeout, QueueClosed, QueueError, StartFailed, SupervisorError, SystemStopped
-from actors.process import Exit, Process
+from actors.exits import Exit
+from actors.process import Process
 from actors.restarts import RestartPolicy
 from actors.supervisor import ChildInfo, ChildSpec, OwnerSpec, Supervisor, watch_signals
 

@@ -10,14 +10,31 @@ import msgspec
 from actors.tables import Change
 
 
+class Step(msgspec.Struct, frozen=True):
+    """One durable change: what a command, or an event, did to durable tables.
+
+    Attributes:
+        revision: Its number.
+        session: Who did it; 0 for the owner itself.
+        cause: What it was: the name of the command's type, `tick` or `session_ended`.
+        wall_s: When, in seconds since 1970 (UTC).
+        changes: What changed, in order.
+    """
+
+    revision: int
+    session: int
+    cause: str
+    wall_s: float
+    changes: Sequence[Change]
+
+
 class Loaded(msgspec.Struct, frozen=True):
     """What a journal holds when it is opened.
 
     Attributes:
         rows: Table name, key and record of each row, as builtin types.
         revision: Number of the latest durable change.
-        turn: Number of the latest turn that had durable changes, and its session-log record; None after
-            `forget_turn`.
+        turn: Number of the latest turn that had durable changes, and its session-log record; None if there was none.
     """
 
     rows: Iterable[tuple[str, Any, Any]]
@@ -31,15 +48,24 @@ class Journal(Protocol):
     def load(self) -> Loaded:
         """Everything stored."""
 
-    def commit(self, changes: Sequence[Change], revision: int, turn: int, record: bytes) -> None:
+    def commit(self, steps: Sequence[Step], turn: int, record: bytes) -> None:
         """Store a turn, wholly or not at all.
 
+        Args:
+            steps: Its durable changes, at least one, by ascending revision.
+            turn: Its number.
+            record: Its session-log record.
+
         Raises:
-            StorageUnavailable: Nothing of it was stored.
+            StorageUnavailable: It failed; `holds` tells whether the turn was stored all the same.
         """
 
-    def forget_turn(self) -> None:
-        """The system starts anew: the last turn of its former life has no meaning any more."""
+    def holds(self, turn: int) -> bool:
+        """Open the store anew and look whether this turn is the latest one in it.
+
+        Raises:
+            StorageUnavailable: It cannot be read at the moment.
+        """
 
     def close(self) -> None:
         """Finish, leaving everything in the file."""
@@ -52,11 +78,12 @@ class NoJournal:
         """Nothing."""
         return Loaded((), 0, None)
 
-    def commit(self, changes: Sequence[Change], revision: int, turn: int, record: bytes) -> None:
+    def commit(self, steps: Sequence[Step], turn: int, record: bytes) -> None:
         """Take note of nothing."""
 
-    def forget_turn(self) -> None:
-        """Forget nothing."""
+    def holds(self, turn: int) -> bool:  # noqa: ARG002 - the contract's
+        """It forgets every turn at once."""
+        return False
 
     def close(self) -> None:
         """Do nothing."""

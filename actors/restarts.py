@@ -8,7 +8,7 @@ from enum import StrEnum
 
 import msgspec
 
-from actors.process import Exit
+from actors.exits import Exit
 
 HEALTHY_S = 1.0
 """A process that lived longer than this after it was ready ended by an accident that says nothing of the next life."""

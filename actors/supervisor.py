@@ -33,8 +33,9 @@ from actors.control import (
     Start,
 )
 from actors.errors import MessageInvalid, QueueClosed, StartFailed, SupervisorError, TooManyRestarts
+from actors.exits import Exit, signal_name
 from actors.owner import OwnerStart
-from actors.process import Exit, Process, signal_name
+from actors.process import Process
 from actors.reactor import Reactor, Timer
 from actors.restarts import RestartHistory, RestartPolicy
 from actors.session_log import SessionLog

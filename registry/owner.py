@@ -10,6 +10,7 @@ from typing import Any
 import msgspec
 
 from actors.actor import Actor, Context
+from actors.exits import Exit
 from actors.journal import Journal
 from actors.tables import Table
 from registry import commands as c
@@ -70,7 +71,7 @@ class RegistryActor(Actor):
         """Do a command; see `registry.commands` for the results."""
         return self._handlers[type(command)](command, context)
 
-    def session_ended(self, context: Context) -> None:
+    def session_ended(self, context: Context, exit: Exit | None) -> None:  # noqa: ARG002 - however it ended
         """Give back the leases and the raw increments of a session."""
         self.leases.end_session(context.session)
         self.backends.end_session(context.session)
@@ -169,7 +170,7 @@ class _Ephemeral:
         self._journal = journal
         self.load = journal.load
         self.commit = journal.commit
-        self.forget_turn = journal.forget_turn
+        self.holds = journal.holds
 
     def close(self) -> None:
         """Finish and remove everything."""

@@ -11,7 +11,7 @@ from typing import Any
 import msgspec
 
 from actors.errors import StartFailed, StorageUnavailable
-from actors.journal import Loaded
+from actors.journal import Loaded, Step
 from actors.tables import Change, Table
 
 BUSY_TIMEOUT_S = 0.5
@@ -84,14 +84,14 @@ class SqliteJournal:
             reason = f"the journal {self._path} is damaged: {error}"
             raise StartFailed(reason) from error
 
-    def commit(self, changes: Sequence[Change], revision: int, turn: int, record: bytes) -> None:
+    def commit(self, steps: Sequence[Step], turn: int, record: bytes) -> None:
         """Store a turn, wholly or not at all; raises `StorageUnavailable`."""
         db = self._db
         try:
             db.execute("BEGIN IMMEDIATE")
-            for change in changes:
+            for change in (change for step in steps for change in step.changes):
                 self._write(change)
-            db.execute("UPDATE journal SET revision = ?, turn = ?, record = ?", (revision, turn, record))
+            db.execute("UPDATE journal SET revision = ?, turn = ?, record = ?", (steps[-1].revision, turn, record))
             db.execute("COMMIT")
         except sqlite3.Error as error:
             if db.in_transaction:
@@ -109,13 +109,10 @@ class SqliteJournal:
             (key, self._encode(change.after).decode()),
         )
 
-    def forget_turn(self) -> None:
-        """The system starts anew: the last turn of its former life has no meaning any more."""
-        try:
-            self._db.execute("UPDATE journal SET turn = NULL, record = NULL")
-        except sqlite3.Error as error:
-            reason = f"the journal {self._path} cannot be written: {error}"
-            raise StartFailed(reason) from error
+    def holds(self, turn: int) -> bool:
+        """Whether this turn is the latest one stored."""
+        loaded = self.load()
+        return loaded.turn is not None and loaded.turn[0] == turn
 
     def close(self) -> None:
         """Finish, leaving everything in the file."""

@@ -10,9 +10,10 @@ import msgspec
 
 from actors.actor import Actor, Context
 from actors.errors import CommandError, StorageUnavailable
-from actors.journal import Journal, Loaded, NoJournal
+from actors.exits import Exit
+from actors.journal import Journal, Loaded, NoJournal, Step
 from actors.session_log import SessionLog
-from actors.tables import Change, Table
+from actors.tables import Table
 
 
 class Increment(msgspec.Struct, frozen=True, tag=True, forbid_unknown_fields=True):
@@ -81,6 +82,7 @@ class CounterActor(Actor):
         self.lasting: Table[str, int] = Table("lasting", str, int, durable=True)
         self.held: Table[int, int] = Table("held", int, int, durable=False)
         self.ticks = 0
+        self.exits: list[Exit | None] = []
 
     @property
     def tables(self) -> Sequence[Table[Any, Any]]:
@@ -127,7 +129,8 @@ class CounterActor(Actor):
             case _:
                 raise Refused(how)
 
-    def session_ended(self, context: Context) -> None:
+    def session_ended(self, context: Context, exit: Exit | None) -> None:
+        self.exits.append(exit)
         if context.session in self.held:
             self.held.delete(context.session)
 
@@ -150,20 +153,20 @@ class MemoryJournal:
     def load(self) -> Loaded:
         return Loaded([(name, key, row) for (name, key), row in self.rows.items()], self.revision, self.turn)
 
-    def commit(self, changes: Sequence[Change], revision: int, turn: int, record: bytes) -> None:
+    def commit(self, steps: Sequence[Step], turn: int, record: bytes) -> None:
         if self.fails:
             raise StorageUnavailable("the disk is full")
-        for change in changes:
+        for change in (change for step in steps for change in step.changes):
             table, key, after = change.table, change.key, change.after
             if after is None:
                 self.rows.pop((table.name, key), None)
             else:
                 self.rows[table.name, key] = after
-        self.revision = revision
+        self.revision = steps[-1].revision
         self.turn = (turn, record)
 
-    def forget_turn(self) -> None:
-        self.turn = None
+    def holds(self, turn: int) -> bool:
+        return self.turn is not None and self.turn[0] == turn
 
     def close(self) -> None:
         pass

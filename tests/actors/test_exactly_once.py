@@ -16,9 +16,9 @@ from actors.clock import ManualClock
 from actors.engine import Engine
 from actors.errors import StorageUnavailable
 from actors.frames import Hello, Welcome
+from actors.journal import Step
 from actors.session import Call, Session
 from actors.session_log import SessionLog
-from actors.tables import Change
 from tests.actors.counter import CounterActor, GiveBack, Increment, MemoryJournal, Take, duplicate
 
 logging.getLogger("actors.engine").setLevel(logging.CRITICAL)
@@ -37,10 +37,10 @@ class _MortalJournal(MemoryJournal):
 
     dies = ""
 
-    def commit(self, changes: Sequence[Change], revision: int, turn: int, record: bytes) -> None:
+    def commit(self, steps: Sequence[Step], turn: int, record: bytes) -> None:
         if self.dies == "before the journal":
             raise Death
-        super().commit(changes, revision, turn, record)
+        super().commit(steps, turn, record)
         if self.dies == "after the journal":
             raise Death
 

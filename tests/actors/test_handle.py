@@ -15,9 +15,9 @@ import pytest
 
 from actors.client import Client
 from actors.errors import StartFailed, SupervisorError, SystemStopped
+from actors.exits import Exit
 from actors.functions import pack
 from actors.handle import Handle, Settings
-from actors.process import Exit
 from actors.restarts import Restart, RestartPolicy
 from actors.supervisor import ChildInfo
 from tests.actors.counter import Get, Held, Increment

@@ -2,7 +2,7 @@ import random
 
 import pytest
 
-from actors.process import Exit
+from actors.exits import Exit
 from actors.restarts import HEALTHY_S, Restart, RestartHistory, RestartPolicy
 
 CLEAN, FAILED, KILLED = Exit(0, None), Exit(1, None), Exit(None, 9)

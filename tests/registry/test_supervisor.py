@@ -15,7 +15,7 @@ import pytest
 
 from actors import directory_lock
 from actors.errors import AlreadyRunning, StartFailed, SupervisorError, SystemStopped
-from actors.process import Exit
+from actors.exits import Exit
 from actors.restarts import Restart
 from registry import Backend, BackendStatus, Model, Supervisor, Worker
 from tests.polling import until

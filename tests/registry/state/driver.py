@@ -57,7 +57,7 @@ class State:
             raise
 
     def end_session(self, session: int) -> None:
-        self.actor.session_ended(self.context(session))
+        self.actor.session_ended(self.context(session), None)
 
     def tick(self) -> None:
         self.actor.tick(self.context(0))
