@@ -15,6 +15,7 @@ from collections.abc import Callable
 from typing import Self
 
 from actors.errors import MessageTooLarge, QueueClosed
+from actors.statistics import QueueStatistics
 
 DEFAULT_LIMIT = 16 * 1024 * 1024
 """Longest message in bytes, unless the queue was made with another limit."""
@@ -78,6 +79,10 @@ class Channel:
     def fileno(self) -> int:
         """The descriptor, to wait on; -1 once closed."""
         return self._sock.fileno()
+
+    def statistics(self) -> QueueStatistics:
+        """What has passed through this end."""
+        return QueueStatistics(0, 0, 0, 0, self.unsent_bytes, 0, 0)
 
     # -- sending ---------------------------------------------------------------------------------------------
 
