@@ -17,12 +17,14 @@ import msgspec
 
 from actors.channel import Channel
 from actors.child import Child
+from actors.children import ChildInfo, ChildSpec, OwnerSpec
 from actors.control import Control, Failed, Ready, Start, payload_fd, read_payload
 from actors.errors import CallTimeout, QueueClosed, QueueError, StartFailed, SupervisorError, SystemStopped
 from actors.exits import Exit
 from actors.process import Process
 from actors.restarts import RestartPolicy
-from actors.supervisor import ChildInfo, ChildSpec, OwnerSpec, Supervisor, watch_signals
+from actors.signals import watch_signals
+from actors.supervisor import Supervisor
 
 START_TIMEOUT_S = 30.0
 

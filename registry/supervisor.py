@@ -16,11 +16,11 @@ from typing import Any, Concatenate, ParamSpec, Self
 
 from actors.channel import Channel
 from actors.child import Child
+from actors.children import ChildInfo
 from actors.exits import Exit
 from actors.functions import pack, refuse_nested_start, unpack
 from actors.handle import Handle, Settings
 from actors.restarts import Restart, RestartPolicy
-from actors.supervisor import ChildInfo
 from registry.client import AsyncRegistry, Registry
 from registry.directory import StateDirectory
 

@@ -13,13 +13,13 @@ import msgspec
 import psutil
 import pytest
 
+from actors.children import ChildInfo
 from actors.client import Client
 from actors.errors import StartFailed, SupervisorError, SystemStopped
 from actors.exits import Exit
 from actors.functions import pack
 from actors.handle import Handle, Settings
 from actors.restarts import Restart, RestartPolicy
-from actors.supervisor import ChildInfo
 from tests.actors.counter import Get, Held, Increment
 from tests.actors.owners import decode, encode
 from tests.actors.workers import write_file
