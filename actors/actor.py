@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 
 import msgspec
 
-from actors.errors import CommandError
+from actors.errors import CallError
 from actors.exits import Exit
 from actors.tables import Table
 
@@ -46,7 +46,7 @@ class Context(msgspec.Struct):
     wall_s: float
     epoch: int
     revision: int
-    answers: list[tuple[CallId, Any, CommandError | None]] | None = None
+    answers: list[tuple[CallId, Any, CallError | None]] | None = None
 
     @property
     def call(self) -> CallId:
@@ -57,11 +57,11 @@ class Context(msgspec.Struct):
         """Answer a command that waits. It counts only if the present command, or event, stands."""
         self._settle(call, result, None)
 
-    def refuse(self, call: CallId, error: CommandError) -> None:
+    def refuse(self, call: CallId, error: CallError) -> None:
         """Refuse a command that waits."""
         self._settle(call, None, error)
 
-    def _settle(self, call: CallId, result: Any, error: CommandError | None) -> None:
+    def _settle(self, call: CallId, result: Any, error: CallError | None) -> None:
         if self.answers is None:
             self.answers = []
         self.answers.append((call, result, error))

@@ -368,12 +368,10 @@ class Engine:
 
     def _give_up(self, call: CallId, reason: str) -> None:
         def event(context: Context) -> None:
-            self._waiting.delete(call)
             self.actor.cancelled(call, context)
+            context.refuse(call, CallTimeout(reason))
 
         self._happen(call[0], "cancelled", event)
-        if call not in self._waiting:
-            self.turn.refuse(call, CallTimeout(reason))
 
     # -- the end of a turn -----------------------------------------------------------------------------------
 

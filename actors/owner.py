@@ -8,6 +8,7 @@ from __future__ import annotations
 import importlib
 import logging
 import select
+import signal
 import time
 from collections import deque
 
@@ -50,6 +51,9 @@ WINDOW = 1024
 
 TICK_S = 0.5
 """How often the actor is told the time."""
+
+ORPHAN_GRACE_S = 1.0
+"""How long the owner may take to close its journal after the supervisor has died."""
 
 REASON_S = 0.25
 """How long the supervisor may take to say how a process has ended whose queue has ended."""
@@ -120,13 +124,14 @@ class Owner:
             message, fds = received
             match message:
                 case Begin():
-                    break
+                    self._deaths.update(message.died)
+                    self._engine.crashed(message.crashed)
+                    if not message.more:
+                        break
                 case Died():
                     self._deaths[message.session] = message.exit
                 case _:
                     self._heard(message, fds)
-        self._deaths.update(message.died)
-        self._engine.crashed(message.crashed)
         for session in known - self._sessions.keys():
             self._engine.end(session, self._deaths.get(session))
         self._deaths = {session: exit for session, exit in self._deaths.items() if session in self._sessions}
@@ -411,6 +416,9 @@ def _size(frame: ToOwner) -> int:
 
 def main(child: Child) -> None:
     """The owner process."""
+    # The kernel sends it to a stopped process that is orphaned; the journal shall be closed first.
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    child.end_after_supervisor(ORPHAN_GRACE_S)
     start = msgspec.msgpack.decode(child.payload, type=OwnerStart)
     module, _, name = start.actor.partition(":")
     made: tuple[Actor, Journal] = getattr(importlib.import_module(module), name)(start.options)
@@ -426,9 +434,10 @@ def main(child: Child) -> None:
             room.poll()
             child.control.flush()
 
-    engine = Engine(actor, journal, SessionLog(child.fds[0]), clock, start.epoch, hand_over)
+    pulse = Pulse(child.fds[1])
+    engine = Engine(actor, journal, SessionLog(child.fds[0]), clock, start.epoch, hand_over, pulse)
     known = engine.recover()
-    owner = Owner(engine, child.control, clock)
+    owner = Owner(engine, child.control, clock, pulse)
     try:
         owner.greet_all(known)
         child.ready()

@@ -7,53 +7,29 @@ from __future__ import annotations
 
 import functools
 import logging
-import math
 import os
 import random
-import resource
 import signal
-import time
 from collections.abc import Callable, Sequence
 
 import msgspec
 
 from actors.channel import Channel
+from actors.children import OWNER, SUPERVISOR, ChildSpec, FromChild, Member, OwnerSpec, unmeasured
 from actors.clock import Clock, SystemClock
-from actors.control import (
-    MAX_FDS,
-    Begin,
-    Ended,
-    Failed,
-    FreshLog,
-    FromOwner,
-    FromWorker,
-    Join,
-    Leave,
-    Ready,
-    Start,
-)
+from actors.control import Ended, Failed, FreshLog, FromOwner, FromWorker, Leave, Ready, Start
+from actors.descriptors import PER_WORKER, need_room_for, raise_descriptor_limit
 from actors.errors import MessageInvalid, QueueClosed, StartFailed, SupervisorError, TooManyRestarts
-from actors.exits import Exit, signal_name
-from actors.owner import OwnerStart
+from actors.exits import Exit
+from actors.hang_watch import HangWatch
+from actors.owner_keeper import OwnerKeeper
 from actors.process import Process
 from actors.reactor import Reactor, Timer
-from actors.restarts import RestartHistory, RestartPolicy
-from actors.session_log import SessionLog
+from actors.restarts import RestartPolicy
+from actors.stacks import REQUEST
+from actors.statistics import SupervisorStatistics
 
 logger = logging.getLogger(__name__)
-
-FromChild = FromOwner | FromWorker
-
-OWNER = "owner"
-
-MAX_DESCRIPTORS = 1024 * 1024
-"""More are of no use, and some programs walk through all that they may have."""
-
-HURRY_AFTER_S = 0.1
-"""A second signal before this is the same wish: some programs signal a process and its group."""
-
-MAX_NAME = 100
-"""Longest name of a process, in characters."""
 
 MAX_ENDED = 200
 """Of so many workers that have ended it is remembered how."""
@@ -61,70 +37,8 @@ MAX_ENDED = 200
 OWNER_STOP_S = 3.0
 """How long the owner may take to close its journal before it is killed."""
 
-
-class OwnerSpec(msgspec.Struct, frozen=True):
-    """Which actor the owner runs.
-
-    Attributes:
-        actor: `module:function` that makes the actor and its journal from `options`.
-        options: Bytes for that function.
-        fds: Descriptors that each owner shall hold, such as the lock on the data directory.
-    """
-
-    actor: str
-    options: bytes = b""
-    fds: tuple[int, ...] = ()
-
-
-class ChildSpec(msgspec.Struct, frozen=True):
-    """A worker process.
-
-    Attributes:
-        name: Its name, unique in the system.
-        target: `module:function` that is called in it with a `Child`.
-        payload: Bytes for the target.
-        fds: Descriptors for the target.
-        policy: When it is started again.
-    """
-
-    name: str
-    target: str
-    payload: bytes = b""
-    fds: tuple[int, ...] = ()
-    policy: RestartPolicy = RestartPolicy()
-
-
-class ChildInfo(msgspec.Struct, frozen=True):
-    """A process at this moment.
-
-    Attributes:
-        name: Its name.
-        pid: Its process id, None between two lives.
-        session: Its session, 0 for the owner.
-        ready: Whether it has said that it works.
-        restarts: How often it was started again.
-    """
-
-    name: str
-    pid: int | None
-    session: int
-    ready: bool
-    restarts: int
-
-
-class _Member:
-    """A process over all its lives."""
-
-    def __init__(self, spec: ChildSpec, chance: random.Random) -> None:
-        self.spec = spec
-        self.history = RestartHistory(spec.policy, chance)
-        self.process: Process[FromChild] | None = None
-        self.session = 0
-        self.ready_at: float | None = None
-        self.failure: str | None = None
-        self.restart: Timer | None = None
-        self.exit: Exit | None = None
-        self.on_exit: list[Callable[[Exit], None]] = []
+STACKS_S = 0.5
+"""How long a hung owner has to write its stacks to the log before it is killed."""
 
 
 class Supervisor:
@@ -140,15 +54,14 @@ class Supervisor:
         self._clock = clock or SystemClock()
         self.reactor = Reactor(self._clock)
         self._chance = random.Random()  # noqa: S311 - it spreads restarts, nobody gains by guessing it
-        self._owner_spec = owner
-        self._owner = _Member(
-            ChildSpec(OWNER, "actors.owner:main", policy=owner_policy or RestartPolicy()), self._chance
-        )
-        self._epoch = 0
-        self._log = SessionLog.create()
-        self._members: dict[str, _Member] = {}
-        self._next_session = 1
-        self._owner_ends: dict[int, Channel] = {}
+        self._keeper = OwnerKeeper(owner, self.reactor)
+        spec = ChildSpec(OWNER, "actors.owner:main", policy=owner_policy or RestartPolicy())
+        self._owner = Member(msgspec.structs.replace(spec, ready_within_s=owner.ready_within_s), self._chance)
+        self._hang_s = owner.hang_s
+        self._hang_watch = HangWatch(self._keeper.pulse, owner.hang_s, self.reactor, self._hung)
+        self._hangs = 0
+        self._started_at = self._clock.monotonic()
+        self._members: dict[str, Member] = {}
         self._stopping: str | None = None
         self._kill_at: Timer | None = None
         self._error: SupervisorError | None = None
@@ -160,44 +73,62 @@ class Supervisor:
 
     def start(self) -> None:
         """Start the owner, and after it the workers that were added. To be called in the main thread."""
-        _raise_descriptor_limit()
+        raise_descriptor_limit()
         self._start_owner()
 
     def add(self, spec: ChildSpec) -> None:
         """Add a worker; it is started as soon as the owner works.
 
         Raises:
-            SupervisorError: The name is taken, or the system is stopping.
+            SupervisorError: The name is taken, the system is stopping, or there are too few descriptors.
         """
         if self._stopping is not None:
             reason = f"the system is stopping: {self._stopping}"
             raise SupervisorError(reason)
-        if not 0 < len(spec.name) <= MAX_NAME:
-            reason = f"the name of a process has 1 to {MAX_NAME} characters, not {len(spec.name):,}"
-            raise SupervisorError(reason)
         taken = self._members.get(spec.name)
-        if spec.name == OWNER or (taken is not None and taken.exit is None):
+        if spec.name in {OWNER, SUPERVISOR} or (taken is not None and taken.exit is None):
             reason = f"there is already a process of the name {spec.name!r}"
             raise SupervisorError(reason)
-        member = self._members[spec.name] = _Member(spec, self._chance)
+        self._need_room_for(PER_WORKER)
+        member = self._members[spec.name] = Member(spec, self._chance)
         if self._owner.ready_at is not None:
             self._start_worker(member)
 
     def join(self) -> tuple[int, Channel]:
-        """A new session; returns its number and the worker's end of its queue."""
-        session = self._next_session
-        self._next_session += 1
-        owner_end, worker_end = Channel.pair()
-        self._owner_ends[session] = owner_end
-        self._tell_owner(Join([session]), [owner_end.fileno()])
-        return session, worker_end
+        """A new session for a process that was not started here; its number and the worker's end of its queue.
 
-    def leave(self, session: int) -> None:
-        """The process of a session is gone: nothing more may come, not even from a child that it has left behind."""
-        if self._owner.process is None:
-            self._forget(session)
-        elif session in self._owner_ends:
-            self._owner_ends[session].hang_up()  # the owner reads what is there, and says `Ended`
+        Raises:
+            SupervisorError: There are too few descriptors for another session. Nothing was changed.
+        """
+        self._need_room_for(1)
+        try:
+            return self._keeper.join()
+        except OSError as error:
+            raise SupervisorError(f"there is no room for another session: {error.strerror}") from error
+
+    def leave(self, session: int, exit: Exit | None = None) -> None:
+        """The process of a session is gone: nothing more may come, not even from a child that it has left behind.
+
+        Args:
+            session: Its number.
+            exit: How its process ended; None if nobody knows.
+        """
+        self._keeper.leave(session, exit)
+
+    def dump_stacks(self, name: str) -> None:
+        """Let a process write the stacks of all its threads to standard error; it goes on as before.
+
+        Raises:
+            SupervisorError: No process of this name runs.
+        """
+        member = self._owner if name == OWNER else self._members.get(name)
+        if name == SUPERVISOR:
+            os.kill(os.getpid(), REQUEST)
+        elif member is None or member.process is None:
+            reason = f"no process of the name {name!r} runs"
+            raise SupervisorError(reason)
+        else:
+            member.process.kill(REQUEST)
 
     def when_ended(self, name: str, callback: Callable[[Exit], None]) -> None:
         """Call back when a worker has ended for good.
@@ -214,18 +145,25 @@ class Supervisor:
         else:
             member.on_exit.append(callback)
 
-    def info(self) -> list[ChildInfo]:
-        """All processes in order of their start."""
-        return [
-            ChildInfo(
-                member.spec.name,
-                member.process.pid if member.process else None,
-                member.session,
-                member.process is not None and member.ready_at is not None,
-                member.history.restarts,
-            )
-            for member in (self._owner, *self._members.values())
-        ]
+    def counts(self) -> SupervisorStatistics:
+        """What goes on, without the machine's figures of the processes: it takes no time to speak of."""
+        me = unmeasured(SUPERVISOR, os.getpid(), 0, ready=True, restarts=0)
+        return SupervisorStatistics(
+            epoch=self._keeper.epoch,
+            sessions=len(self._keeper.sessions),
+            attached=self._attached(),
+            hangs=self._hangs,
+            crashed_commands=self._keeper.blamed,
+            log_bytes=self._keeper.log_bytes,
+            uptime_s=self._clock.monotonic() - self._started_at,
+            processes=(me, *(member.statistics() for member in (self._owner, *self._members.values()))),
+        )
+
+    def statistics(self) -> SupervisorStatistics:
+        """What goes on, with the machine's figures; about a millisecond for each process."""
+        from actors.machine import measured  # noqa: PLC0415 - psutil takes its time to load, and few ask
+
+        return measured(self.counts())
 
     def run(self) -> None:
         """Serve until the system has stopped.
@@ -261,75 +199,56 @@ class Supervisor:
         self._kill_at = self.reactor.after(budget_s, self._kill_workers)
         self._stop_owner_when_alone()
 
-    # -- the owner -------------------------------------------------------------------------------------------
+    # -- the life of a process -------------------------------------------------------------------------------
 
     def _start_owner(self) -> None:
-        self._epoch += 1
-        spec = self._owner_spec
-        payload = msgspec.msgpack.encode(OwnerStart(spec.actor, spec.options, self._epoch))
-        self._launch(self._owner, payload, [self._log.fileno(), *spec.fds])
-        for sessions in _chunks(list(self._owner_ends), MAX_FDS):
-            self._tell_owner(Join(sessions), [self._owner_ends[session].fileno() for session in sessions])
-        self._tell_owner(Begin())
-
-    def _tell_owner(self, message: msgspec.Struct, fds: Sequence[int] = ()) -> None:
+        payload, fds = self._keeper.next_life()
+        self._launch(self._owner, payload, fds)
         process = self._owner.process
         if process is None:
-            return  # the next owner is told everything when it starts
-        try:
-            process.control.send(message, fds)
-        except QueueClosed:
-            return  # it is dying; its pidfd will tell
-        if process.control.blocked:
-            self.reactor.after(0.01, functools.partial(self._flush, self._owner, process))
-
-    def _flush(self, member: _Member, process: Process[FromChild]) -> None:
-        if member.process is not process:
             return
         try:
-            process.control.flush()
-        except QueueClosed:
-            return
-        if process.control.blocked:
-            self.reactor.after(0.01, functools.partial(self._flush, member, process))
+            self._keeper.begin(process)
+        except OSError as error:
+            self._owner.failure = _why_not(error)
+            process.kill(signal.SIGKILL)
 
-    def _forget(self, session: int) -> None:
-        channel = self._owner_ends.pop(session, None)
-        if channel is not None:
-            channel.shutdown()
-
-    # -- any process -----------------------------------------------------------------------------------------
-
-    def _start_worker(self, member: _Member) -> None:
+    def _start_worker(self, member: Member) -> None:
         member.restart = None
         try:
-            member.session, channel = self.join()
+            member.session, channel = self._keeper.join()
         except OSError as error:
             self._not_started(member, error)
             return
         self._launch(member, member.spec.payload, [channel.fileno(), *member.spec.fds])
         channel.close()
 
-    def _launch(self, member: _Member, payload: bytes, fds: Sequence[int]) -> None:
-        start = Start(member.spec.name, member.spec.target, member.session)
-        member.ready_at = None
-        member.failure = None
-        says = FromOwner if member is self._owner else FromWorker
+    def _launch(self, member: Member, payload: bytes, fds: Sequence[int]) -> None:
+        spec = member.spec
+        says, orphaned_by = (FromOwner, signal.SIGCONT) if member is self._owner else (FromWorker, signal.SIGKILL)
+        start = Start(spec.name, spec.target, member.session, orphaned_by)
         try:
             process: Process[FromChild] = Process(start, payload, fds, says)
         except OSError as error:
-            self.leave(member.session)
+            self._keeper.leave(member.session, None)
             self._not_started(member, error)
             return
-        member.process = process
+        member.begin(process, self.reactor.after(spec.ready_within_s, functools.partial(self._overdue, member)))
         self.reactor.watch(process.pidfd, functools.partial(self._ended, member))
         self.reactor.watch(process.control.fileno(), functools.partial(self._hear, member))
 
-    def _not_started(self, member: _Member, error: OSError) -> None:
-        member.failure = f"cannot be started: {error.strerror}"
+    def _not_started(self, member: Member, error: OSError) -> None:
+        member.ready_at = None
+        member.failure = _why_not(error)
         self._restart(member, Exit(os.EX_OSERR, None))
 
-    def _hear(self, member: _Member) -> None:
+    def _overdue(self, member: Member) -> None:
+        process = member.process
+        if process is not None:
+            member.failure = f"it was not ready within {member.spec.ready_within_s:g} s"
+            process.kill(signal.SIGKILL)
+
+    def _hear(self, member: Member) -> None:
         process = member.process
         assert process is not None  # noqa: S101 - watched only while it runs
         try:
@@ -340,34 +259,33 @@ class Supervisor:
         except QueueClosed:
             self.reactor.forget(process.control.fileno())  # the pidfd tells the rest
 
-    def _heard(self, member: _Member, message: FromChild, fds: list[int]) -> None:
+    def _heard(self, member: Member, message: FromChild, fds: list[int]) -> None:
         match message:
             case Ready():
-                member.ready_at = self._clock.monotonic()
+                member.works(self._clock.monotonic())
                 logger.info("%s is ready (pid %d)", member.spec.name, member.process.pid if member.process else 0)
                 if member is self._owner:
+                    self._keeper.works()
+                    self._hang_watch.start()
                     self._start_waiting()
                 self._tell_if_ready()
             case Failed():
                 member.failure = message.reason
-            case Ended():
-                self._forget(message.session)
-            case FreshLog() if fds:
-                self._log.close()
-                self._log = SessionLog(fds.pop())
+            case Ended() | FreshLog():
+                self._keeper.heard(message, fds)
         for fd in fds:
             os.close(fd)
 
     def _start_waiting(self) -> None:
         for member in list(self._members.values()):
-            if member.process is None and member.exit is None and member.restart is None and not self._stopping:
+            if member.waits and not self._stopping:
                 self._start_worker(member)
 
     def _tell_if_ready(self) -> None:
         if all(member.ready_at is not None or member.exit is not None for member in self._members.values()):
             self.on_ready()
 
-    def _ended(self, member: _Member) -> None:
+    def _ended(self, member: Member) -> None:
         process = member.process
         assert process is not None  # noqa: S101 - watched only while it runs
         self.reactor.forget(process.pidfd)
@@ -376,10 +294,11 @@ class Supervisor:
         self.reactor.forget(process.control.fileno())
         end = process.reap()
         member.process = None
+        member.not_overdue()
         if member is self._owner:
             self._owner_ended(end)
             return
-        self.leave(member.session)
+        self._keeper.leave(member.session, end)
         if self._stopping is None and member.history.wanted(end):
             self._restart(member, end)
             return
@@ -388,37 +307,66 @@ class Supervisor:
             self._stop_owner_when_alone()
 
     def _owner_ended(self, end: Exit) -> None:
+        self._hang_watch.stop()
+        excused = self._keeper.ended(end, ours=self._owner.killed is not None)
         if self._stopping is None or self._workers_run():
-            self._restart(self._owner, end)  # the workers still need one for what they finish
+            self._restart(self._owner, end, excused=excused)  # the workers still need one for what they finish
         else:
             self._finish()
+
+    def _hung(self) -> None:
+        """The owner's loop stands still: let it say where, and then replace it."""
+        process = self._owner.process
+        if process is None:
+            return
+        why = f"hung for {self._hang_s:g} s"
+        logger.error("%s %s; its stacks follow, if it can still write them", OWNER, why)
+        process.kill(REQUEST)
+        self.reactor.after(STACKS_S, functools.partial(self._kill_hung, process, why))
+
+    def _kill_hung(self, process: Process[FromChild], why: str) -> None:
+        if self._owner.process is not process:
+            return
+        if not self._hang_watch.still:
+            logger.warning("%s goes on by itself", OWNER)
+            self._hang_watch.start()
+            return
+        self._hangs += 1
+        self._owner.killed = why
+        process.kill(signal.SIGKILL)
+
+    def _attached(self) -> int:
+        return len(self._keeper.sessions - {member.session for member in self._members.values()})
+
+    def _need_room_for(self, wanted: int) -> None:
+        workers = sum(member.exit is None for member in self._members.values())
+        need_room_for(wanted, workers, self._attached())
 
     def _workers_run(self) -> bool:
         return any(member.process is not None for member in self._members.values())
 
-    def _gone(self, member: _Member, end: Exit) -> None:
-        member.exit = end
+    def _gone(self, member: Member, end: Exit) -> None:
         if member.failure is not None:
             logger.warning("%s did not start: %s", member.spec.name, member.failure)
         elif member.session:  # else it never ran
             logger.info("%s has ended (%s)", member.spec.name, end)
-        for callback in member.on_exit:
-            callback(end)
-        member.on_exit.clear()
-        member.spec = msgspec.structs.replace(member.spec, payload=b"")
+        member.end(end)
         ended = [name for name, other in self._members.items() if other.exit is not None]
         for name in ended[: max(0, len(ended) - MAX_ENDED)]:
             del self._members[name]
 
-    def _restart(self, member: _Member, end: Exit) -> None:
+    def _restart(self, member: Member, end: Exit, *, excused: bool = False) -> None:
         now = self._clock.monotonic()
         started = member.ready_at is not None
         lived_s = now - member.ready_at if member.ready_at is not None else None
-        why = f"{member.spec.name}: {member.failure or end}"
-        if member is self._owner and not started and self._epoch == 1:
+        why = f"{member.spec.name}: {member.failure or member.killed or end}"
+        if member is self._owner and not started and self._keeper.epoch == 1:
             self._give_up(StartFailed(member.failure or f"the owner did not start ({end})"), member, end)
             return
-        delay_s = member.history.next_delay(now, lived_s)
+        # A death of which a command is suspected or guilty neither counts nor delays the next owner: it takes its
+        # cause with it, because that command runs at most once more. If it counted, one client with a few such
+        # commands could stop the system for all; and who waits is everybody else.
+        delay_s = member.history.excuse() if excused else member.history.next_delay(now, lived_s)
         if delay_s is None:
             what = "crashed" if started else "failed to start"
             self._give_up(TooManyRestarts(f"{why}; it {what} too often, so the system stops"), member, end)
@@ -428,7 +376,7 @@ class Supervisor:
         start = self._start_owner if member is self._owner else functools.partial(self._start_worker, member)
         member.restart = self.reactor.after(delay_s, start)
 
-    def _give_up(self, error: SupervisorError, member: _Member, end: Exit) -> None:
+    def _give_up(self, error: SupervisorError, member: Member, end: Exit) -> None:
         self._error = error
         if member is not self._owner:
             self._gone(member, end)
@@ -456,49 +404,17 @@ class Supervisor:
         if process is None:
             self._finish()
             return
-        self._tell_owner(Leave())
+        self._keeper.tell(Leave())
         self.reactor.after(OWNER_STOP_S, functools.partial(process.kill, signal.SIGKILL))
 
     def _finish(self) -> None:
-        for session in list(self._owner_ends):
-            self._forget(session)
-        self._log.close()
+        self._keeper.close()
         self._done = True
 
 
-def _chunks(items: list[int], size: int) -> list[list[int]]:
-    return [items[start : start + size] for start in range(0, len(items), size)]
+def _why_not(error: OSError) -> str:
+    return f"cannot be started: {error.strerror}"
 
 
 def _in(delay_s: float) -> str:
     return f" in {delay_s:.1f} s" if delay_s else ""
-
-
-def _raise_descriptor_limit() -> None:
-    """Each session needs descriptors here and in the owner, which inherits the limit."""
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    wanted = MAX_DESCRIPTORS if hard == resource.RLIM_INFINITY else min(hard, MAX_DESCRIPTORS)
-    if soft != resource.RLIM_INFINITY and soft < wanted:
-        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
-
-
-def watch_signals(supervisor: Supervisor, budget_s: float) -> None:
-    """Stop the system on SIGTERM and SIGINT, and hurry on the next one; to be called in the main thread."""
-    read, write = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
-    signal.set_wakeup_fd(write, warn_on_full_buffer=False)
-
-    first_s = math.inf
-
-    def wanted() -> None:
-        nonlocal first_s
-        number = os.read(read, 64)[0]
-        now_s = time.monotonic()
-        if first_s is math.inf:
-            first_s = now_s
-        elif now_s < first_s + HURRY_AFTER_S:
-            return
-        supervisor.stop(f"received {signal_name(number)}", budget_s)
-
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda *_: None)
-    supervisor.reactor.watch(read, wanted)

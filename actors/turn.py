@@ -128,6 +128,8 @@ class Turn:
         """
         if deed.rows or deed.steps:
             self._deeds.append(deed)
+            # Done again after its session has ended in the same turn, it is still done, and nobody is answered.
+            deed.answers = [answer for answer in deed.answers if answer[0] in self.peers]
             for session, number, frame in deed.answers:
                 peer = self.peers[session]
                 peer.store(number, frame)

@@ -11,8 +11,10 @@ from collections.abc import Callable
 
 import msgspec
 
+from actors.children import ChildSpec, OwnerSpec
 from actors.errors import StartFailed
-from actors.supervisor import ChildSpec, OwnerSpec, Supervisor, watch_signals
+from actors.signals import watch_signals
+from actors.supervisor import Supervisor
 from registry.config import Config
 from registry.directory import StateDirectory, default_directory
 from registry.discovery.process import DiscoveryStart
