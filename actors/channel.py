@@ -146,7 +146,8 @@ class Channel:
 
         Args:
             message: The update.
-            resync: What tells the reader that updates are missing. Whatever it then reads anew holds them all.
+            resync: What tells the reader that updates are missing. It has them all when it has the answer to a
+                question for everything that it sent after the last resync; an answer to an earlier one is not enough.
 
         Returns:
             Whether the update was sent or waits to be sent; it may still be dropped for a later one.

@@ -116,13 +116,13 @@ class MessageQueue(Generic[T]):
 
         What there is no room for is sent by the next `offer`, `put`, `get` or `flush`. If more than
         `actors.channel.UPDATE_BYTES` wait, all updates that wait are replaced by one `resync`, in the place of the
-        first; until that has left, further ones are dropped. So a reader that reads everything anew at a resync ends
-        with the state of the writer, and no message that was put after an update is got before the news that the
-        update is gone.
+        first; until that has left, further ones are dropped. So a reader that asks for everything anew at each resync
+        ends with the state of the writer, and no message that was put after an update is got before the news that
+        the update is gone.
 
         Args:
             item: The update.
-            resync: What tells the reader that updates are missing.
+            resync: What tells the reader that updates are missing; see `Channel.offer`.
 
         Returns:
             Whether the update was sent or waits to be sent; it may still be dropped for a later one.

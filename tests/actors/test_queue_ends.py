@@ -11,6 +11,7 @@ import pytest
 
 from actors.errors import QueueClosed, QueueShared
 from actors.queues import MessageQueue
+from tests.forks import forked
 
 Ends = tuple[Any, Any]
 SPAWN: Any = multiprocessing.get_context("spawn")
@@ -23,19 +24,6 @@ def ends() -> Iterator[Ends]:
     yield ends
     for end in ends:
         end.close()
-
-
-def forked(function: Callable[[], object]) -> Callable[[], int]:
-    """Run a function in a forked process; what is returned waits for its exit code, 0 if nothing was raised."""
-    pid = os.fork()
-    if not pid:
-        code = 1
-        try:
-            function()
-            code = 0
-        finally:
-            os._exit(code)
-    return lambda: os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
 
 
 USES: dict[str, Callable[[Any], object]] = {
@@ -57,7 +45,8 @@ def test_a_copy_in_a_forked_process_is_refused(ends: Ends, use: str) -> None:
         with pytest.raises(QueueShared, match=str(os.getppid())):
             USES[use](left)
 
-    assert forked(in_child)() == 0
+    with forked(in_child) as child:
+        assert child.ends() == 0
     left.put("after")
     assert [right.get(), right.get()] == ["before", "after"]
     assert left.get() == "for the first"
@@ -74,12 +63,12 @@ def test_a_forked_process_can_be_the_first(ends: Ends, use: str) -> None:
         right.put("mine")
         right.get()
 
-    wait = forked(in_child)
-    assert left.get(timeout=10) == "mine"
-    with pytest.raises(QueueShared):
-        USES[use](right)
-    left.put("end")
-    assert wait() == 0
+    with forked(in_child) as child:
+        assert left.get(timeout=10) == "mine"
+        with pytest.raises(QueueShared):
+            USES[use](right)
+        left.put("end")
+        assert child.ends() == 0
     right.put("taken over")
     assert left.get(timeout=10) == "taken over"
 
@@ -96,11 +85,12 @@ def test_of_two_forked_processes_the_first_is_served(ends: Ends) -> None:
         with pytest.raises(QueueShared):
             right.put("mine too")
 
-    wait = forked(first)
-    assert left.get(timeout=10) == "mine"
-    assert forked(second)() == 0
-    left.put("end")
-    assert wait() == 0
+    with forked(first) as one:
+        assert left.get(timeout=10) == "mine"
+        with forked(second) as another:
+            assert another.ends() == 0
+        left.put("end")
+        assert one.ends() == 0
 
 
 def answer(end: MessageQueue[str]) -> None:
@@ -170,10 +160,10 @@ def test_a_forked_process_sees_the_death_of_the_other_side(ends: Ends) -> None:
         with pytest.raises(QueueClosed):
             right.get(timeout=10)
 
-    wait = forked(in_child)
-    assert left.get(timeout=10) == "here"
-    left.close()
-    assert wait() == 0
+    with forked(in_child) as child:
+        assert left.get(timeout=10) == "here"
+        left.close()
+        assert child.ends() == 0
 
 
 def test_one_process_may_use_both_ends(ends: Ends) -> None:
