@@ -135,6 +135,14 @@ def test_hanging_up_ends_the_channel_for_every_duplicate(pair: Pair) -> None:
     duplicate.close()
 
 
+def test_a_message_displaces_an_unfinished_one_for_good(pair: Pair) -> None:
+    """What comes late of the unfinished one belongs to nobody."""
+    writer, reader = pair
+    for packet in (b"\x01half", b"\x03whole", b"\x02rest", b"\x03next"):
+        writer._sock.send(packet)
+    assert [reader.receive(), reader.receive()] == [b"whole", b"next"]
+
+
 @pytest.mark.parametrize("packet", [b"\x00rest", b"\x02last", b"\xfc"])
 def test_parts_without_a_beginning_are_dropped(packet: bytes) -> None:
     """What a new reader finds in the middle of a message is not taken for one."""
