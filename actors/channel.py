@@ -2,7 +2,8 @@
 
 A packet is one flag byte and a part of a message. The kernel keeps packets apart, so a reader never sees half of
 one; a message in several packets is put together here, and a first part throws away a message that its writer did
-not finish.
+not finish. Parts are odd and even in turn: a writer that was interrupted between sending a part and noting that it was
+sent sends it again, and the reader drops the second one.
 """
 
 from __future__ import annotations
@@ -35,6 +36,7 @@ _DONTWAIT = socket.MSG_DONTWAIT
 
 _FIRST = 1
 _LAST = 2
+_ODD = 4
 _WHOLE = bytes([_FIRST | _LAST])
 
 _NO_MEMORY = {errno.ENOBUFS, errno.ENOMEM}
@@ -317,6 +319,8 @@ class Channel:
             self._assembling_bytes = 0
         if self._assembling is None:  # the rest of a message that was dropped
             return None
+        if bool(flags & _ODD) != len(self._assembling) % 2:  # the same part once more
+            return None
         self._assembling.append(packet[1:])
         self._assembling_bytes += len(packet) - 1
         if self._assembling_bytes > self.limit:
@@ -351,9 +355,9 @@ def _packets(message: bytes) -> list[bytes]:
     if len(message) <= PART_BYTES:
         return [_WHOLE + message]
     view = memoryview(message)
-    starts = range(0, len(message), PART_BYTES)
-    last = starts[-1]
-    return [
-        bytes([(_FIRST if start == 0 else 0) | (_LAST if start == last else 0)]) + view[start : start + PART_BYTES]
-        for start in starts
-    ]
+    packets = []
+    for number, start in enumerate(range(0, len(message), PART_BYTES)):
+        last = start + PART_BYTES >= len(message)
+        flags = (_ODD if number % 2 else 0) | (_FIRST if number == 0 else 0) | (_LAST if last else 0)
+        packets.append(bytes([flags]) + view[start : start + PART_BYTES])
+    return packets

@@ -107,6 +107,8 @@ class CommandError(CallError):
     """
 
     code: ClassVar[str] = "CommandError"
+    index: int | None = None
+    """In an atomic batch, the place of the refused command, from 0."""
 
     def __init__(self, message: str, **details: Any) -> None:
         super().__init__(message)

@@ -155,6 +155,30 @@ def test_parts_without_a_beginning_are_dropped(packet: bytes) -> None:
     reader.close()
 
 
+@pytest.mark.parametrize("interrupted_at", range(5))
+def test_an_interrupt_while_parts_are_sent_changes_nothing(pair: Pair, interrupted_at: int) -> None:
+    """A part that was sent just before the interrupt, and is sent again because nobody noted it, counts once."""
+    writer, reader = pair
+    message = os.urandom(10 * PART_BYTES)
+    writer.post(message)
+    send = writer._send_packet
+    attempts = iter(range(100))
+
+    def interrupted_send(packet: bytes, flags: int) -> int:
+        sent = send(packet, flags)
+        if next(attempts) == interrupted_at:
+            raise KeyboardInterrupt
+        return sent
+
+    writer._send_packet = interrupted_send
+    got = []
+    while not got:
+        with contextlib.suppress(KeyboardInterrupt):
+            got = move(*pair)
+    writer.post(b"next")
+    assert [*got, reader.receive()] == [message, b"next"]
+
+
 # -- updates -------------------------------------------------------------------------------------------------
 
 
