@@ -5,6 +5,7 @@ import select
 import signal
 import socket
 from collections.abc import Callable, Iterator
+from typing import Any
 
 import msgspec
 import pytest
@@ -164,14 +165,14 @@ def test_an_interrupt_while_parts_are_sent_changes_nothing(pair: Pair, interrupt
     send = writer._send_packet
     attempts = iter(range(100))
 
-    def interrupted_send(packet: bytes, flags: int) -> int:
+    def interrupted_send(packet: Any, flags: int = 0, /) -> int:
         sent = send(packet, flags)
         if next(attempts) == interrupted_at:
             raise KeyboardInterrupt
         return sent
 
     writer._send_packet = interrupted_send
-    got = []
+    got: list[bytes] = []
     while not got:
         with contextlib.suppress(KeyboardInterrupt):
             got = move(*pair)
