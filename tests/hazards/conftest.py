@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.actors.test_handle import System
+from tests.actors.systems import System
 
 
 @pytest.fixture

@@ -15,7 +15,7 @@ from actors.errors import QueueClosed
 from actors.queues import MessageQueue
 from actors.restarts import Restart, RestartPolicy
 from tests.actors.counter import Held
-from tests.actors.test_handle import System, pid_of
+from tests.actors.systems import System, pid_of
 from tests.forks import Fork, forked
 from tests.polling import until
 

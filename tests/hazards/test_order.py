@@ -10,7 +10,7 @@ from actors.exits import Exit
 from actors.frames import Answer, Ask, Hello
 from tests.actors.counter import Increment
 from tests.actors.owners import decode, encode, local_owner
-from tests.actors.test_handle import OFTEN, System
+from tests.actors.systems import OFTEN, System
 from tests.polling import until
 
 FLOOD = 3_000

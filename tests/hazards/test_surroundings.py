@@ -21,7 +21,7 @@ from actors.frames import Welcome
 from actors.queues import MessageQueue
 from tests.actors.counter import Increment
 from tests.actors.owners import decode, encode, local_owner
-from tests.actors.test_handle import OFTEN, System, pid_of
+from tests.actors.systems import OFTEN, System, pid_of
 from tests.forks import forked
 from tests.polling import until
 from tests.processes import ROOT
