@@ -141,7 +141,7 @@ class Engine:
         """A session says which answers it has."""
         self._peers[session].acknowledge_ranges(answered)
 
-    def ask(self, session: int, ask: Ask | Batch, *, posthumous: bool = False) -> None:
+    def ask(self, session: int, ask: Ask | Batch, *, posthumous: bool = False) -> None:  # noqa: C901 - each reason not to do it, in order
         """Do a command or a batch, unless it was done before: then its answer is given once more.
 
         Args:
@@ -165,7 +165,12 @@ class Engine:
         if call in self._waiting:
             return  # it is sent again; its answer is still to come
         try:
-            self._admit(call, peer, ask.deadline)
+            if self._crashed and call in self._crashed:
+                raise CommandCrashedOwner(number)
+            if ask.deadline < self._clock.monotonic():
+                raise CallTimeout("the deadline had passed when the owner read the command; nothing was changed")
+            if peer.is_full:
+                raise Overloaded("too many answers to this session are not acknowledged")
             if isinstance(ask, Batch):
                 self._batch(call, self._commands(ask, posthumous=posthumous), ask.deadline, atomic=ask.atomic)
                 return
@@ -227,15 +232,6 @@ class Engine:
         return len(self._waiting)
 
     # -- commands --------------------------------------------------------------------------------------------
-
-    def _admit(self, call: CallId, peer: Peer, deadline: float) -> None:
-        """Raise the error of a command that is refused whatever it is."""
-        if self._crashed and call in self._crashed:
-            raise CommandCrashedOwner(call[1])
-        if deadline < self._clock.monotonic():
-            raise CallTimeout("the deadline had passed when the owner read the command; nothing was changed")
-        if peer.is_full:
-            raise Overloaded("too many answers to this session are not acknowledged")
 
     def _command_of(self, raw: msgspec.Raw) -> Any:
         try:
