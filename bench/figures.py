@@ -51,7 +51,7 @@ class Figure:
     Attributes:
         name: What was measured.
         value: The number.
-        unit: Its unit; `x` for a ratio, `of N` for a count of N trials.
+        unit: Its unit; `x` for a ratio, `of N` for a count of N trials, empty for a number that measures nothing.
         goal: Only where an issue or the design sets one.
         about: One line for people.
     """
@@ -84,7 +84,8 @@ class Figure:
         """
         goal = "" if self.goal is None else str(self.goal)
         holds = {None: "", True: "yes", False: "NO"}[self.holds]
-        row = _row(self.name, _for_people(self.value), self.unit, goal, holds)
+        value = _for_people(self.value) if self.unit else str(self.value)
+        row = _row(self.name, value, self.unit, goal, holds)
         return f"{row} {self.about}".rstrip()
 
 
