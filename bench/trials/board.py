@@ -58,7 +58,9 @@ class Word(IntEnum):
     """Durable changes it has made."""
     OWN = 8
     """Which of its own backends are there, one bit each."""
-    HELD = 9
+    CHANGING = 9
+    """1 + the number of its own backend that it is about to add or remove; 0 for none."""
+    HELD = 10
     """How many of its increments are on each backend."""
     LEASES = HELD + BACKENDS
     """Numbers of its leases, 0 where there is none."""

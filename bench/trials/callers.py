@@ -127,10 +127,11 @@ class _Caller:
         """Add or remove a backend of its own: a durable change."""
         number = self.chance.randrange(OWN_BACKENDS)
         id = own_backend_id(self._slot, number)
-        there = bool(self._words[Word.OWN] >> number & 1)
-        if there:
+        self._words[Word.CHANGING] = number + 1
+        if self._words[Word.OWN] >> number & 1:
             self._registry.remove_backend(id)
         else:
             self._registry.add_backend(Backend(url=f"http://127.0.0.1:{20_000 + number}", id=id))
         self._words[Word.OWN] ^= 1 << number
         self._words[Word.DURABLE] += 1
+        self._words[Word.CHANGING] = 0

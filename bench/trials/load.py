@@ -8,7 +8,6 @@ import random
 import signal
 import tempfile
 import time
-from collections.abc import Callable
 from contextlib import ExitStack
 from pathlib import Path
 
@@ -17,25 +16,11 @@ from actors.restarts import Restart, RestartPolicy
 from bench.trials.board import BACKENDS, END, Board, Common, Word
 from bench.trials.callers import MODEL, backend_id, call_for_ever
 from bench.trials.model import Difference, compare, expected, found
+from bench.trials.waiting import LOOK_S, PATIENCE_S, wait_until
 from registry import Backend, BackendStatus, Model, Registry, Supervisor
-
-PATIENCE_S = 15.0
-"""How long a call may take: more than the deadline of any."""
 
 SETTLE_S = 5.0
 """How long it may take until what the dead held is given back; it takes milliseconds."""
-
-_LOOK_S = 0.001
-
-
-def wait_until(condition: Callable[[], object], within_s: float) -> bool:
-    """Whether something comes true in time."""
-    deadline = time.monotonic() + within_s
-    while not condition():
-        if time.monotonic() > deadline:
-            return False
-        time.sleep(_LOOK_S)
-    return True
 
 
 class Load:
@@ -87,7 +72,7 @@ class Load:
             pairs = zip(self.slots, before, strict=True)
             return sum(words[Word.ANSWERS] < count + times for words, count in pairs)
 
-        wait_until(lambda: not left(), PATIENCE_S)
+        wait_until(lambda: not left())
         return left()
 
     @property
@@ -103,7 +88,7 @@ class Load:
         """Make all callers quiet, compare, and let them go on."""
         self._phase += 1
         self.board.common[Common.PHASE] = self._phase
-        if not wait_until(lambda: all(words[Word.QUIET] == self._phase for words in self.slots), PATIENCE_S):
+        if not wait_until(lambda: all(words[Word.QUIET] == self._phase for words in self.slots)):
             message = f"the callers did not finish their calls within {PATIENCE_S:.0f} s"
             raise TimeoutError(message)
         noted = expected(self.slots)
@@ -130,7 +115,7 @@ class Load:
             pid = self.supervisor.processes()[0].pid
             if pid is not None:
                 return pid
-            time.sleep(_LOOK_S)
+            time.sleep(LOOK_S)
 
     def kill_owner(self) -> float:
         """SIGKILL; returns the instant in seconds."""

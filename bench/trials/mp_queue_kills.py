@@ -19,7 +19,7 @@ from pathlib import Path
 from bench.figures import Figure
 from bench.processes import SPAWN, Peers
 from bench.trials.board import Board, Word
-from bench.trials.load import PATIENCE_S, wait_until
+from bench.trials.waiting import wait_until
 
 OTHERS = 8
 
@@ -35,9 +35,9 @@ MAX_KILLS = 100
 
 def run(seconds: float, chance: random.Random) -> Iterator[Figure]:
     """Kill until all the others are mute, or the time is over."""
+    end = time.monotonic() + seconds
     with Peers() as peers:
         trial = _Trial(peers)
-        end = time.monotonic() + seconds
         kills = 0
         mute = False
         while not mute and kills < MAX_KILLS and (not kills or time.monotonic() < end):
@@ -74,7 +74,7 @@ class _Trial:
         self._peers.start(_request_for_ever, self._requests, self._lines[number][0], number, self._board.path, pause_s)
 
     def _wait_for_answers(self, words: memoryview[int]) -> bool:
-        return wait_until(lambda: words[Word.ANSWERS], PATIENCE_S)
+        return wait_until(lambda: words[Word.ANSWERS])
 
     def kill_one(self, chance: random.Random) -> None:
         """Start a worker, and kill it in the midst of its work."""

@@ -63,9 +63,9 @@ class _Tally:
 def run(seconds: float, chance: random.Random) -> Iterator[Figure]:
     """Kill as many as there is time for."""
     tally = _Tally()
+    end = time.monotonic() + seconds
     with ExitStack() as stack:
         load = Load(stack, CALLERS, chance)
-        end = time.monotonic() + seconds
         while tally.kills < KILLS and (not tally.kills or time.monotonic() < end):
             _kill(load, tally, chance)
         tally.errors = load.errors
@@ -91,7 +91,9 @@ def _figures(tally: _Tally) -> Iterator[Figure]:
     yield Figure("owner_kills", tally.kills, f"of {KILLS}", about=about)
     about = "acknowledged changes that were gone"
     yield Figure("acknowledged_lost", tally.worst.missing, "changes", goal=at_most(0), about=about)
-    yield Figure("applied_twice", tally.worst.surplus, "changes", goal=at_most(0), about="changes that nobody asked for")
+    yield Figure(
+        "applied_twice", tally.worst.surplus, "changes", goal=at_most(0), about="changes that nobody asked for"
+    )
     about = "kills after which counts, leases, backends and totals were those of the model"
     yield Figure("equal_to_model", tally.equal, of_all, goal=at_least(tally.kills), about=about)
     yield Figure("errors_of_callers", tally.errors, "errors", goal=at_most(0), about="errors that blocking callers saw")

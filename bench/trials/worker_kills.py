@@ -11,11 +11,12 @@ from contextlib import ExitStack
 
 import msgspec
 
+from bench.figures import Figure, at_most
 from bench.trials.board import Word
 from bench.trials.callers import MODEL, backend_id
-from bench.trials.load import PATIENCE_S, Load
+from bench.trials.load import Load
 from bench.trials.victims import Orders
-from bench.figures import Figure, at_most
+from bench.trials.waiting import PATIENCE_S
 
 KILLS = 1_000
 
@@ -34,18 +35,25 @@ LIFE_S = 0.03
 
 def run(seconds: float, chance: random.Random) -> Iterator[Figure]:
     """Kill as many as there is time for, and see what is left of them."""
+    end = time.monotonic() + seconds
     with ExitStack() as stack:
         load = Load(stack, OTHERS, chance, PAUSE_S)
-        kills = _kill(load, seconds, chance)
+        kills = _kill(load, end, chance)
         stuck = load.all_answered()
         wait_ms = max(words[Word.WAIT_NS] for words in load.slots) / 1e6
         difference = load.difference(totals=False)
     about = f"workers killed in the midst of acquire, increment, release, while {OTHERS} others work"
     yield Figure("worker_kills", kills, f"of {KILLS}", about=about)
-    yield Figure("stuck_others", stuck, f"of {OTHERS}", goal=at_most(0), about="of those, how many get no answer any more")
+    yield Figure(
+        "stuck_others", stuck, f"of {OTHERS}", goal=at_most(0), about="of those, how many get no answer any more"
+    )
     yield Figure("errors_of_others", load.errors, "errors", goal=at_most(0), about="errors that they saw")
-    yield Figure("leaked", difference.surplus, "held", goal=at_most(0), about="leases and counts that the dead still hold")
-    yield Figure("lost_by_others", difference.missing, "held", goal=at_most(0), about="leases and counts that others lost")
+    yield Figure(
+        "leaked", difference.surplus, "held", goal=at_most(0), about="leases and counts that the dead still hold"
+    )
+    yield Figure(
+        "lost_by_others", difference.missing, "held", goal=at_most(0), about="leases and counts that others lost"
+    )
     yield Figure("longest_wait_of_others", wait_ms, "ms", about="between two answers, with their own pauses")
 
 
@@ -84,8 +92,7 @@ class _Lane:
         return True
 
 
-def _kill(load: Load, seconds: float, chance: random.Random) -> int:
-    end = time.monotonic() + seconds
+def _kill(load: Load, end: float, chance: random.Random) -> int:
     lanes = [_Lane(load, OTHERS + number, chance) for number in range(TOGETHER)]
     kills = 0
     while lanes:
