@@ -9,7 +9,6 @@ import importlib
 import logging
 import math
 import select
-import signal
 
 import msgspec
 
@@ -273,8 +272,6 @@ class Owner:
 
 def main(child: Child) -> None:
     """The owner process."""
-    # The kernel sends it to a stopped process that is orphaned; the journal shall be closed first.
-    signal.signal(signal.SIGHUP, signal.SIG_IGN)
     child.end_after_supervisor(ORPHAN_GRACE_S)
     start = msgspec.msgpack.decode(child.payload, type=OwnerStart)
     module, _, name = start.actor.partition(":")
