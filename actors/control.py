@@ -140,12 +140,13 @@ class Control(Generic[T]):
 
         Raises:
             MessageTooLarge: The message is too long for a control line.
+            OSError: There are not enough descriptors; nothing was sent.
             QueueClosed: The other end is gone.
         """
         data = self._encode(message)
         if len(data) > _MAX_BYTES:
             raise MessageTooLarge(len(data), _MAX_BYTES)
-        self._outbox.append((data, [os.dup(fd) for fd in fds]))
+        self._outbox.append((data, _duplicate_all(fds)))
         self.flush()
 
     def flush(self) -> None:
@@ -216,6 +217,17 @@ def read_payload(fd: int) -> bytes:
     with os.fdopen(fd, "rb") as file:
         file.seek(0)
         return file.read()
+
+
+def _duplicate_all(fds: Sequence[int]) -> list[int]:
+    duplicates: list[int] = []
+    try:
+        for fd in fds:
+            duplicates.append(os.dup(fd))  # noqa: PERF401 - those made before a failure must be known
+    except OSError:
+        _close_all(duplicates)
+        raise
+    return duplicates
 
 
 def _close_all(fds: list[int]) -> None:

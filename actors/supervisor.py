@@ -233,7 +233,8 @@ class Supervisor:
             self._keeper.leave(member.session, None)
             self._not_started(member, error)
             return
-        member.begin(process, self.reactor.after(spec.ready_within_s, functools.partial(self._overdue, member)))
+        overdue = functools.partial(self._overdue, member, process)
+        member.begin(process, self.reactor.after(spec.ready_within_s, overdue))
         self.reactor.watch(process.pidfd, functools.partial(self._ended, member))
         self.reactor.watch(process.control.fileno(), functools.partial(self._hear, member))
 
@@ -242,9 +243,8 @@ class Supervisor:
         member.failure = _why_not(error)
         self._restart(member, Exit(os.EX_OSERR, None))
 
-    def _overdue(self, member: Member) -> None:
-        process = member.process
-        if process is not None:
+    def _overdue(self, member: Member, process: Process[FromChild]) -> None:
+        if member.process is process:
             member.failure = f"it was not ready within {member.spec.ready_within_s:g} s"
             process.kill(signal.SIGKILL)
 
@@ -404,6 +404,7 @@ class Supervisor:
         if process is None:
             self._finish()
             return
+        self._hang_watch.stop()  # its loop ends now
         self._keeper.tell(Leave())
         self.reactor.after(OWNER_STOP_S, functools.partial(process.kill, signal.SIGKILL))
 
