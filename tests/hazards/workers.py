@@ -5,13 +5,12 @@ from __future__ import annotations
 import logging
 import os
 import signal
-from pathlib import Path
 
 import msgspec
 
 from actors.child import Child
 from actors.client import Client
-from tests.actors.counter import Increment, Take
+from tests.actors.counter import Take
 
 
 def hold_and_fork(child: Child) -> None:
@@ -30,14 +29,3 @@ def log_and_hold(child: Child) -> None:
     logging.getLogger().error("here")
     child.ready()
     signal.pause()
-
-
-def finish_with_a_command(child: Child) -> None:
-    """When told to stop, ask the owner once more, and write its answer into a file (the payload is its path)."""
-    assert child.channel is not None
-    client = Client(child.channel)
-    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
-    child.ready()
-    signal.sigwait({signal.SIGTERM})
-    answer = msgspec.msgpack.decode(client.ask(msgspec.msgpack.encode(Increment("last"))))
-    Path(child.payload.decode()).write_text(str(answer))

@@ -1,16 +1,12 @@
-"""Who comes first: at the owner, and when all end."""
-
-from pathlib import Path
+"""Who comes first at the owner."""
 
 import msgspec
 
 from actors import frames
 from actors.channel import Channel
-from actors.exits import Exit
 from actors.frames import Answer, Ask, Hello
 from tests.actors.counter import Increment
 from tests.actors.owners import decode, encode, local_owner
-from tests.actors.systems import OFTEN, System
 from tests.polling import until
 
 FLOOD = 3_000
@@ -47,15 +43,3 @@ def test_hazard_17_fairness() -> None:
         assert first_answer(polite) < FLOOD / 20
         flooding.close()
         polite.close()
-
-
-def test_hazard_19_shutdown_order(system: System, tmp_path: Path) -> None:
-    """The owner still answers what the workers ask when they are told to stop, and ends after them."""
-    files = [tmp_path / str(number) for number in range(3)]
-    for file in files:
-        system.handle.spawn(file.name, "tests.hazards.workers:finish_with_a_command", str(file).encode(), OFTEN)
-    for file in files:
-        system.ready(file.name)
-    system.handle.stop(10)
-    assert sorted(int(file.read_text()) for file in files) == [1, 2, 3]
-    assert system.handle.exit == Exit(0, None)
