@@ -13,9 +13,11 @@ import threading
 from collections.abc import Callable
 from typing import Any
 
+from actors.attach import attach
 from actors.channel import Channel
 from actors.control import Control, Failed, Ready, Start, ToChild, read_payload
-from actors.errors import QueueClosed, SupervisorError
+from actors.errors import AttachFailed, QueueClosed, SupervisorError
+from actors.forks import LINEAGE
 
 ORPHANED = 70
 """Exit code of a process that left because its supervisor is gone."""
@@ -45,6 +47,8 @@ class Child:
         self.payload = read_payload(fds[0])
         self.channel = Channel.from_fd(fds[1]) if start.session else None
         self.fds = fds[2 if start.session else 1 :]
+        self._attach = start.attach
+        LINEAGE.watch(self)
 
     def ready(self) -> None:
         """Tell the supervisor that this process works; from now on its end counts as a crash."""
@@ -53,6 +57,22 @@ class Child:
     def leave_with_supervisor(self) -> None:
         """Let a thread end this process as soon as the supervisor is gone."""
         threading.Thread(target=self._watch, name="supervisor-watch", daemon=True).start()
+
+    def rejoin(self, timeout_s: float) -> Channel:
+        """A session of its own for a process that this one has forked.
+
+        Raises:
+            AttachFailed: The system cannot be joined.
+        """
+        if not self._attach:
+            raise AttachFailed("this system has no socket, so a forked process cannot join it")
+        return attach(self._attach, timeout_s)
+
+    def forked(self) -> None:
+        """Let go of what is the parent's; see `Forkable`."""
+        self.control.close()
+        if self.channel is not None:
+            self.channel.close()
 
     def _watch(self) -> None:
         try:

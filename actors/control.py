@@ -38,11 +38,13 @@ class Start(msgspec.Struct, frozen=True, tag=True):
         name: Its name in logs and statistics.
         target: `module:function` to call.
         session: Number of its session, 0 if it has none.
+        attach: The socket by which a process that it forks can join the system; empty if there is none.
     """
 
     name: str
     target: str
     session: int
+    attach: str = ""
 
 
 class Join(msgspec.Struct, frozen=True, tag=True):

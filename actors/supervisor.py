@@ -12,12 +12,13 @@ import random
 import signal
 from collections.abc import Callable, Sequence
 
+from actors.attach_listener import AttachListener
 from actors.channel import Channel
 from actors.children import OWNER, ChildInfo, ChildSpec, FromChild, Member, OwnerSpec
 from actors.clock import Clock, SystemClock
 from actors.control import Ended, Failed, FreshLog, FromOwner, FromWorker, Leave, Ready, Start
 from actors.descriptors import raise_descriptor_limit
-from actors.errors import MessageInvalid, QueueClosed, StartFailed, SupervisorError, TooManyRestarts
+from actors.errors import AttachFailed, MessageInvalid, QueueClosed, StartFailed, SupervisorError, TooManyRestarts
 from actors.exits import Exit
 from actors.owner_keeper import OwnerKeeper
 from actors.process import Process
@@ -40,9 +41,17 @@ class Supervisor:
         owner: The actor.
         clock: The time.
         owner_policy: When the owner is started again.
+        attach: Path of the socket by which other processes join; empty for none. The caller must hold a lock on its
+            directory.
     """
 
-    def __init__(self, owner: OwnerSpec, clock: Clock | None = None, owner_policy: RestartPolicy | None = None) -> None:
+    def __init__(
+        self,
+        owner: OwnerSpec,
+        clock: Clock | None = None,
+        owner_policy: RestartPolicy | None = None,
+        attach: str = "",
+    ) -> None:
         self._clock = clock or SystemClock()
         self.reactor = Reactor(self._clock)
         self._chance = random.Random()  # noqa: S311 - it spreads restarts, nobody gains by guessing it
@@ -51,6 +60,8 @@ class Supervisor:
             ChildSpec(OWNER, "actors.owner:main", policy=owner_policy or RestartPolicy()), self._chance
         )
         self._members: dict[str, Member] = {}
+        self._attach = attach
+        self._door: AttachListener | None = None
         self._stopping: str | None = None
         self._kill_at: Timer | None = None
         self._error: SupervisorError | None = None
@@ -64,6 +75,8 @@ class Supervisor:
         """Start the owner, and after it the workers that were added. To be called in the main thread."""
         raise_descriptor_limit()
         self._start_owner()
+        if self._attach:
+            self._open_door()
 
     def add(self, spec: ChildSpec) -> None:
         """Add a worker; it is started as soon as the owner works.
@@ -135,6 +148,8 @@ class Supervisor:
         self._stopping = reason
         logger.info("stopping: %s", reason)
         self.on_stopping()
+        if self._door is not None:
+            self._door.refuse(f"it is stopping: {reason}")
         for member in reversed(self._members.values()):
             if member.restart is not None:
                 member.restart.cancel()
@@ -142,6 +157,12 @@ class Supervisor:
                 member.process.kill(signal.SIGTERM)
         self._kill_at = self.reactor.after(budget_s, self._kill_workers)
         self._stop_owner_when_alone()
+
+    def _open_door(self) -> None:
+        try:
+            self._door = AttachListener(self._attach, self.reactor, self.join, self.leave)
+        except AttachFailed as error:
+            logger.warning("no other process can join this system, nor one that a worker forks: %s", error)
 
     # -- the life of a process -------------------------------------------------------------------------------
 
@@ -162,7 +183,7 @@ class Supervisor:
         channel.close()
 
     def _launch(self, member: Member, payload: bytes, fds: Sequence[int]) -> None:
-        start = Start(member.spec.name, member.spec.target, member.session)
+        start = Start(member.spec.name, member.spec.target, member.session, self._attach)
         member.ready_at = None
         member.failure = None
         says = FromOwner if member is self._owner else FromWorker
@@ -305,6 +326,8 @@ class Supervisor:
         self.reactor.after(OWNER_STOP_S, functools.partial(process.kill, signal.SIGKILL))
 
     def _finish(self) -> None:
+        if self._door is not None:
+            self._door.close()
         self._keeper.close()
         self._done = True
 
