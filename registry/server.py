@@ -45,7 +45,8 @@ def serve(config: Config) -> None:
     with _listen(config.host, config.port) as listening:
         directory = StateDirectory(path, f"actor-registry (pid {os.getpid()})")
         try:
-            supervisor = Supervisor(OwnerSpec("registry.owner:build", directory.owner_options(), (directory.lock_fd,)))
+            owner = OwnerSpec("registry.owner:build", directory.owner_options(), (directory.lock_fd,))
+            supervisor = Supervisor(owner, attach=str(directory.socket))
             for spec in _workers(config, api_keys, listening):
                 supervisor.add(spec)
             logger.info("state is kept in %s%s", directory.path, "" if path else " until the end")
