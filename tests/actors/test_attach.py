@@ -433,8 +433,9 @@ def test_silence_is_closed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> N
         mine.close()
 
 
-def test_a_flood_of_silence_keeps_nobody_out(door: Door) -> None:
+def test_a_flood_of_silence_keeps_nobody_out(door: Door, monkeypatch: pytest.MonkeyPatch) -> None:
     """More silent connections than the supervisor keeps: the oldest give way, and a process that speaks is let in."""
+    monkeypatch.setattr(attach_listener, "PATIENCE_S", 60)
     before = descriptors()
     with ExitStack() as stack:
         crowd = [stack.enter_context(closing(stranger(door.path))) for _ in range(300)]

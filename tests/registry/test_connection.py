@@ -127,15 +127,7 @@ def test_a_supervisor_that_is_killed_and_its_successor(tmp_path: Path) -> None:
         first.registry.add_backend(A)
         joined = registry.connect(tmp_path)
         os.kill(first.pid, signal.SIGKILL)
-
-        def stopped() -> bool:
-            try:
-                joined.backend_count()
-            except SystemStopped:
-                return True
-            return False
-
-        until(stopped, "calls raise SystemStopped", 2)
+        until(lambda: raises_stopped(joined), "calls raise SystemStopped", 2)
         with pytest.raises(AttachFailed, match="has ended: nobody listens on its socket"):
             registry.connect(tmp_path)
     with Supervisor(tmp_path), closing(registry.connect(tmp_path)) as again:
@@ -173,6 +165,31 @@ def test_no_path_is_the_default_directory(tmp_path: Path, monkeypatch: pytest.Mo
         registry.connect()
     with Supervisor(default_directory()), closing(registry.connect()) as joined:
         assert joined.backend_count() == 0
+
+
+def test_a_whole_server(tmp_path: Path) -> None:
+    """A program joins `actor-registry serve` as it joins a `Supervisor`, and the socket goes with the server."""
+    arguments = ("serve", "--port", "0", "--gateways", "1", "--data-dir", str(tmp_path))
+    with program("-m", "registry.cli", *arguments) as run:
+        until(run.address, "the server serves", 20)
+        with closing(registry.connect(tmp_path)) as joined:
+            joined.add_backend(A)
+            joined.acquire("m")
+            assert [view.pending_requests for view in joined.get_all_backends()] == [1]
+            run.kill(signal.SIGTERM)
+            assert run.ends() == 0
+            assert raises_stopped(joined)
+        assert not (tmp_path / "registry.sock").exists()
+        assert "Traceback" not in run.stderr
+
+
+def raises_stopped(joined: Registry) -> bool:
+    """Whether a call says that the session is over."""
+    try:
+        joined.backend_count()
+    except SystemStopped:
+        return True
+    return False
 
 
 def test_a_relative_path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

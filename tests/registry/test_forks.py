@@ -20,7 +20,7 @@ from typing import Any
 import pytest
 
 import registry
-from actors.errors import AttachFailed, StartedElsewhere, SystemStopped
+from actors.errors import AttachFailed, StartedElsewhere
 from actors.exits import Exit
 from actors.restarts import Restart
 from registry import AsyncRegistry, Backend, BackendStatus, Lease, Model, Registry, Supervisor
@@ -29,6 +29,7 @@ from tests.forking import Forked, in_fork
 from tests.polling import until
 from tests.processes import program, running
 from tests.registry import worker_functions as workers
+from tests.registry.test_connection import raises_stopped
 
 A = Backend(url="http://a:8000", id="a", models=(Model(id="m"),), status=BackendStatus.HEALTHY)
 
@@ -380,15 +381,6 @@ def test_a_closed_registry_stays_closed(supervisor: Supervisor) -> None:
     assert joined.backend_count() == 1
     joined.close()
     assert in_fork(lambda: raises_stopped(joined)) is True
-
-
-def raises_stopped(joined: Registry) -> bool:
-    """Whether a call says that the session is over."""
-    try:
-        joined.backend_count()
-    except SystemStopped:
-        return True
-    return False
 
 
 def test_the_descriptors_of_the_parent_are_closed() -> None:
