@@ -60,6 +60,7 @@ class Forked:
 
 def _live(function: Callable[[], Any], write: int) -> None:
     """The child's whole life; nothing of the test's process runs in it afterwards."""
+    signal.signal(signal.SIGALRM, signal.SIG_DFL)  # pytest has a handler of its own
     signal.alarm(60)  # a child that hangs must not outlive its test for long
     try:
         answer = msgspec.msgpack.encode((None, function()))
