@@ -17,7 +17,7 @@ from typing import NamedTuple
 from actors.attach import VERSION, Entered, Knock, TurnedAway, check_length
 from actors.channel import Channel
 from actors.control import Control
-from actors.errors import AttachFailed, MessageInvalid, QueueClosed
+from actors.errors import AttachFailed, MessageInvalid, QueueClosed, SupervisorError
 from actors.reactor import Reactor, Timer
 
 logger = logging.getLogger(__name__)
@@ -25,11 +25,8 @@ logger = logging.getLogger(__name__)
 PATIENCE_S = 3.0
 """A connection that has said nothing for so long is closed."""
 
-MAX_WAITING = 64
+MAX_WAITING = 32
 """Connections that have said nothing yet; one more closes the oldest of them."""
-
-MAX_ATTACHED = 10_000
-"""Sessions of processes that the supervisor did not start."""
 
 BACKLOG = 512
 """Connections that may wait to be accepted; whoever is one too many waits."""
@@ -95,7 +92,7 @@ class AttachListener:
         path: Where the socket shall be. What a dead system has left there is replaced: whoever makes a listener
             must hold the directory's lock.
         reactor: The supervisor's loop.
-        join: Makes a session: its number and the worker's end of its queue.
+        join: Makes a session: its number and the worker's end of its queue; may raise `SupervisorError`.
         leave: Is told that the process of a session is gone.
         credentials: Who made a connection.
 
@@ -123,6 +120,11 @@ class AttachListener:
         self._quiet = False
         self._listening = _listen(path)
         reactor.watch(self._listening.fileno(), self._accept)
+
+    @property
+    def let_in(self) -> int:
+        """How many processes have joined and not left."""
+        return len(self._attached)
 
     def refuse(self, reason: str) -> None:
         """From now on nobody is let in, and is told this reason."""
@@ -199,8 +201,6 @@ class AttachListener:
         refusal = self._closing
         if message.version != VERSION:
             refusal = f"it speaks version {VERSION} of the protocol, and this process version {message.version}"
-        elif len(self._attached) >= MAX_ATTACHED:
-            refusal = f"{MAX_ATTACHED:,} processes have joined already"
         if refusal is not None:
             self._turn_away(visitor, refusal)
             return
@@ -209,6 +209,9 @@ class AttachListener:
             session, channel = self._join()
         except OSError as error:
             self._turn_away(visitor, f"it cannot at the moment: {error.strerror}")
+            return
+        except SupervisorError as error:
+            self._turn_away(visitor, str(error))
             return
         self._let_in(visitor, session, channel)
 

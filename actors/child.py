@@ -10,6 +10,7 @@ import signal
 import socket
 import sys
 import threading
+import time
 from collections.abc import Callable
 from typing import Any
 
@@ -18,6 +19,7 @@ from actors.channel import Channel
 from actors.control import Control, Failed, Ready, Start, ToChild, read_payload
 from actors.errors import AttachFailed, QueueClosed, SupervisorError
 from actors.forks import LINEAGE
+from actors.stacks import write_stacks_on_request
 
 ORPHANED = 70
 """Exit code of a process that left because its supervisor is gone."""
@@ -74,6 +76,18 @@ class Child:
         if self.channel is not None:
             self.channel.close()
 
+    def end_after_supervisor(self, grace_s: float) -> None:
+        """Let a thread end this process some seconds after the supervisor is gone, if it has not left by itself.
+
+        For a process that reads its line itself: the thread only looks whether the other end is there.
+        """
+        threading.Thread(target=self._outlive, args=(grace_s,), name="supervisor-watch", daemon=True).start()
+
+    def _outlive(self, grace_s: float) -> None:
+        _hang_up_poll(self.control).poll()
+        time.sleep(grace_s)
+        os._exit(ORPHANED)
+
     def _watch(self) -> None:
         try:
             while True:
@@ -84,6 +98,7 @@ class Child:
 
 def main(fd: int) -> None:
     """Run what the supervisor wants; `fd` is the line to it."""
+    write_stacks_on_request()
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the terminal's Ctrl-C is for the supervisor, which tells us
     control: Control[Any] = Control(socket.socket(fileno=fd), ToChild)
     try:
@@ -92,8 +107,8 @@ def main(fd: int) -> None:
         sys.exit(ORPHANED)
     assert received is not None  # noqa: S101 - a blocking receive
     start, fds = received
-    if start.session:
-        _die_with_supervisor(control)
+    if start.orphaned_by:
+        _die_with_supervisor(control, start.orphaned_by)
     target = _find(start.target)
     try:
         target(Child(control, start, fds))
@@ -102,17 +117,23 @@ def main(fd: int) -> None:
         sys.exit(1)
 
 
-def _die_with_supervisor(control: Control[Any]) -> None:
-    """Let the kernel kill this process with its parent, even if it is stuck and its threads do not run.
+def _die_with_supervisor(control: Control[Any], number: int) -> None:
+    """Let the kernel signal this process when its parent dies, even if it is stuck and its threads do not run.
 
-    For workers only. The kernel watches the *thread* that started this process, and a supervisor process is started
-    from any thread of a user's program; and the owner needs a moment to close its journal.
+    A worker is killed. The owner needs a moment to close its journal: SIGCONT only wakes it, if it was stopped, to see
+    that its line has ended. The kernel watches the *thread* that started this process: the supervisor starts all from
+    its main thread, but is itself started from any thread of a user's program, and so is never signalled like this.
     """
-    ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+    ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, number)
+    if _hang_up_poll(control).poll(0):  # the supervisor died before the kernel was told to watch it
+        sys.exit(ORPHANED)
+
+
+def _hang_up_poll(control: Control[Any]) -> select.poll:
+    """Waits for the end of the other side of a line, and for nothing else."""
     line = select.poll()
     line.register(control.fileno(), 0)
-    if line.poll(0):  # hung up: the supervisor died before the kernel was told to watch it
-        sys.exit(ORPHANED)
+    return line
 
 
 def _find(path: str) -> Callable[[Child], None]:

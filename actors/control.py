@@ -38,12 +38,14 @@ class Start(msgspec.Struct, frozen=True, tag=True):
         name: Its name in logs and statistics.
         target: `module:function` to call.
         session: Number of its session, 0 if it has none.
+        orphaned_by: Signal that the kernel shall send it when the thread that started it is gone; 0 for none.
         attach: The socket by which a process that it forks can join the system; empty if there is none.
     """
 
     name: str
     target: str
     session: int
+    orphaned_by: int = 0
     attach: str = ""
 
 
@@ -59,10 +61,12 @@ class Begin(msgspec.Struct, frozen=True, tag=True):
     Attributes:
         died: Sessions that the owner before may not have ended, and how their processes did; see `Died`.
         crashed: Session and number of commands that must not be applied again, because they ended an owner.
+        more: Another `Begin` with more of these follows, because one message does not hold all.
     """
 
     died: list[tuple[int, Exit | None]] = []
     crashed: list[tuple[int, int]] = []
+    more: bool = False
 
 
 class Died(msgspec.Struct, frozen=True, tag=True):

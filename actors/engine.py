@@ -18,6 +18,7 @@ from actors.errors import (
     UNDECODABLE,
     CallError,
     CallTimeout,
+    CommandCrashedOwner,
     CommandError,
     CommandFailed,
     CommandStale,
@@ -28,6 +29,7 @@ from actors.exits import Exit
 from actors.frames import Ask, Failure, Range
 from actors.invalid import explain
 from actors.journal import Journal, Step
+from actors.pulse import Pulse
 from actors.session_log import Record, SessionLog, decode_record, encode_record
 from actors.tables import Change, revert
 
@@ -146,6 +148,7 @@ class Engine:
         clock: The time that commands see.
         epoch: Number of this life; 1 means that the whole system starts anew.
         handover: Makes a fresh log known to the supervisor.
+        pulse: Where the supervisor sees which command is being applied.
     """
 
     def __init__(  # noqa: PLR0917 - what an engine is made of
@@ -156,7 +159,11 @@ class Engine:
         clock: Clock,
         epoch: int,
         handover: Callable[[SessionLog], None] = lambda _: None,
+        *,
+        pulse: Pulse | None = None,
     ) -> None:
+        self._pulse = pulse
+        self.crashed: set[tuple[int, int]] = set()
         self.actor = actor
         self.epoch = epoch
         self.revision = 0
@@ -255,7 +262,9 @@ class Engine:
             self._refuse(session, number, explain(error))
             return
         context = self._context(session)
-        if ask.deadline < context.monotonic_s:
+        if (session, number) in self.crashed:
+            self._refuse(session, number, CommandCrashedOwner(number))
+        elif ask.deadline < context.monotonic_s:
             late = CallTimeout("the deadline had passed when the owner read the command; nothing was changed")
             self._refuse(session, number, late)
         elif peer.stored_bytes > MAX_STORED_BYTES:
@@ -284,6 +293,8 @@ class Engine:
 
     def _command(self, number: int, command: Any, context: Context) -> None:
         session = context.session
+        if self._pulse is not None:
+            self._pulse.mark(session, number)
         start = len(self._changes)
         try:
             result = self.actor.apply(command, context)
@@ -379,6 +390,8 @@ class Engine:
         """Store what has changed; returns the encoded Answer frames that may now leave, by session."""
         if self._entries or self._ended:
             self._store()
+        if self._pulse is not None:
+            self._pulse.clear()
         out = self._out
         self._out = []
         if len(out) == 1:

@@ -17,7 +17,7 @@ import msgspec
 
 from actors.channel import Channel
 from actors.child import Child
-from actors.children import ChildInfo, ChildSpec, OwnerSpec
+from actors.children import HANG_S, READY_S, SUPERVISOR, ChildInfo, ChildSpec, OwnerSpec
 from actors.control import Control, Failed, Ready, Start, payload_fd, read_payload
 from actors.errors import (
     CallTimeout,
@@ -33,6 +33,8 @@ from actors.forks import LINEAGE
 from actors.process import Process
 from actors.restarts import RestartPolicy
 from actors.signals import watch_signals
+from actors.stacks import REQUEST
+from actors.statistics import SupervisorStatistics
 from actors.supervisor import Supervisor
 
 START_TIMEOUT_S = 30.0
@@ -48,6 +50,7 @@ class Spawn(msgspec.Struct, frozen=True, tag=True):
     name: str
     target: str
     policy: RestartPolicy
+    ready_within_s: float
 
 
 class Attach(msgspec.Struct, frozen=True, tag=True):
@@ -64,9 +67,16 @@ class Await(msgspec.Struct, frozen=True, tag=True):
 
 
 class Status(msgspec.Struct, frozen=True, tag=True):
-    """Which processes are there?"""
+    """What goes on?"""
 
     id: int
+
+
+class DumpStacks(msgspec.Struct, frozen=True, tag=True):
+    """Let a process write its stacks to standard error."""
+
+    id: int
+    name: str
 
 
 class Stop(msgspec.Struct, frozen=True, tag=True):
@@ -76,11 +86,10 @@ class Stop(msgspec.Struct, frozen=True, tag=True):
 
 
 class Done(msgspec.Struct, frozen=True, tag=True):
-    """A request was carried out; for `Attach` this carries the queue."""
+    """A request was carried out; for `Attach` this carries the queue, for `Status` the encoded statistics."""
 
     id: int
     exit: Exit | None = None
-    processes: list[ChildInfo] | None = None
 
 
 class Refusal(msgspec.Struct, frozen=True, tag=True):
@@ -98,6 +107,8 @@ class Settings(msgspec.Struct, frozen=True):
         options: See `OwnerSpec`.
         stop_budget_s: How long workers may take when the system is stopped by a signal or its user's end.
         log_level: Level of the supervisor's own log lines, as in `logging`.
+        hang_s: See `OwnerSpec`.
+        ready_within_s: See `OwnerSpec`.
         attach: Path of the socket by which other processes join; empty for none.
     """
 
@@ -105,10 +116,12 @@ class Settings(msgspec.Struct, frozen=True):
     options: bytes
     stop_budget_s: float
     log_level: int
+    hang_s: float = HANG_S
+    ready_within_s: float = READY_S
     attach: str = ""
 
 
-Request = Spawn | Attach | Await | Status | Stop
+Request = Spawn | Attach | Await | Status | DumpStacks | Stop
 FromSupervisor = Ready | Failed | Done | Refusal
 
 
@@ -126,7 +139,7 @@ class Handle:
     """
 
     def __init__(self, settings: Settings, fds: Sequence[int] = ()) -> None:
-        start = Start("supervisor", "actors.handle:main", 0)
+        start = Start(SUPERVISOR, "actors.handle:main", 0)
         self._process: Process[FromSupervisor] = Process(start, msgspec.msgpack.encode(settings), fds, FromSupervisor)
         self._ids = itertools.count(1)
         self._lock = threading.Lock()
@@ -154,10 +167,12 @@ class Handle:
         """Process id of the supervisor."""
         return self._process.pid
 
-    def spawn(self, name: str, target: str, payload: bytes, policy: RestartPolicy) -> None:
+    def spawn(
+        self, name: str, target: str, payload: bytes, policy: RestartPolicy, ready_within_s: float = READY_S
+    ) -> None:
         """Start a worker; see `ChildSpec`."""
         with payload_fd(payload) as fd:
-            self._ask(lambda id: Spawn(id, name, target, policy), [fd])
+            self._ask(lambda id: Spawn(id, name, target, policy, ready_within_s), [fd])
 
     def attach(self) -> Channel:
         """A session for this process: the worker's end of its queue."""
@@ -178,9 +193,36 @@ class Handle:
         return done.exit
 
     def processes(self) -> list[ChildInfo]:
-        """All processes of the system."""
-        done, _ = self._ask(Status)
-        return done.processes or []
+        """The owner and all workers, in order of their start."""
+        return [ChildInfo.of(process) for process in self._counts().processes[1:]]
+
+    def statistics(self) -> SupervisorStatistics:
+        """What goes on in the system, with the machine's figures of its processes, first the supervisor's."""
+        from actors.machine import measured  # noqa: PLC0415 - psutil takes its time to load, and few ask
+
+        # Measured here: the supervisor must not be kept waiting, also if there are many processes.
+        return measured(self._counts())
+
+    def dump_stacks(self, name: str) -> None:
+        """Let a process write the stacks of all its threads to its standard error; it goes on as before.
+
+        Args:
+            name: Of a worker, or `owner`, or `supervisor`.
+
+        Raises:
+            SupervisorError: No process of this name runs.
+        """
+        if name == SUPERVISOR:  # not by asking it: it may be what is stuck
+            with self._lock:
+                if self._gone.is_set():
+                    raise SystemStopped(self._reason)
+                self._process.kill(REQUEST)
+            return
+        self._ask(lambda id: DumpStacks(id, name))
+
+    def _counts(self) -> SupervisorStatistics:
+        _, fds = self._ask(Status)
+        return msgspec.msgpack.decode(read_payload(fds[0]), type=SupervisorStatistics)
 
     def stop(self, budget_s: float) -> None:
         """End everything and wait until it has ended."""
@@ -264,7 +306,7 @@ class _Service:
 
     def __init__(self, child: Child, settings: Settings) -> None:
         self._settings = settings
-        spec = OwnerSpec(settings.actor, settings.options, tuple(child.fds))
+        spec = OwnerSpec(settings.actor, settings.options, tuple(child.fds), settings.hang_s, settings.ready_within_s)
         self._supervisor = Supervisor(spec, attach=settings.attach)
         self._control: Control[Any] = child.control
         self._control.expect(Request)
@@ -305,12 +347,14 @@ class _Service:
         except (SupervisorError, OSError) as error:
             self._say(Refusal(request.id, str(error)))
 
-    def _do(self, request: Spawn | Attach | Await | Status, fds: list[int]) -> None:
+    def _do(self, request: Spawn | Attach | Await | Status | DumpStacks, fds: list[int]) -> None:
         id = request.id
         match request:
             case Spawn():
                 payload = read_payload(fds[0])
-                self._supervisor.add(ChildSpec(request.name, request.target, payload, policy=request.policy))
+                self._supervisor.add(
+                    ChildSpec(request.name, request.target, payload, (), request.policy, request.ready_within_s)
+                )
                 self._say(Done(id))
             case Attach():
                 _, channel = self._supervisor.join()
@@ -319,7 +363,12 @@ class _Service:
             case Await():
                 self._supervisor.when_ended(request.name, lambda end: self._say(Done(id, exit=end)))
             case Status():
-                self._say(Done(id, processes=self._supervisor.info()))
+                # As a payload: with very many processes it is longer than a message of this line may be.
+                with payload_fd(msgspec.msgpack.encode(self._supervisor.counts())) as fd:
+                    self._say(Done(id), [fd])
+            case DumpStacks():
+                self._supervisor.dump_stacks(request.name)
+                self._say(Done(id))
 
     def _say(self, message: msgspec.Struct, fds: Sequence[int] = ()) -> None:
         with contextlib.suppress(QueueError):  # its end-of-file is seen by `_readable`

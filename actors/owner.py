@@ -9,6 +9,7 @@ import importlib
 import logging
 import math
 import select
+import signal
 
 import msgspec
 
@@ -22,6 +23,7 @@ from actors.engine import Engine
 from actors.errors import UNDECODABLE, MessageTooLarge, QueueClosed
 from actors.frames import Hello, Refused, Welcome
 from actors.journal import Journal
+from actors.pulse import Pulse
 from actors.session_log import SessionLog
 
 logger = logging.getLogger(__name__)
@@ -43,6 +45,9 @@ WINDOW = 1024
 
 TICK_S = 0.5
 """How often the actor is told the time."""
+
+ORPHAN_GRACE_S = 1.0
+"""How long the owner may take to close its journal after the supervisor has died."""
 
 
 class OwnerStart(msgspec.Struct, frozen=True):
@@ -79,9 +84,11 @@ class Owner:
         engine: What is done with the commands.
         control: The line to the supervisor.
         clock: The time.
+        pulse: Where the supervisor sees that the loop turns.
     """
 
-    def __init__(self, engine: Engine, control: Control[ToChild], clock: Clock) -> None:
+    def __init__(self, engine: Engine, control: Control[ToChild], clock: Clock, *, pulse: Pulse | None = None) -> None:
+        self._pulse = pulse
         self._engine = engine
         self._control = control
         self._clock = clock
@@ -99,7 +106,9 @@ class Owner:
             assert received is not None  # noqa: S101 - a blocking receive
             message, fds = received
             if isinstance(message, Begin):
-                break
+                self._engine.crashed.update(message.crashed)
+                if not message.more:
+                    break
             if isinstance(message, Join):
                 self._join(message, fds)
         for session in known - self._sessions.keys():
@@ -110,6 +119,8 @@ class Owner:
         """Serve until the supervisor says `Leave` or is gone."""
         control = self._control.fileno()
         while not self._leaving:
+            if self._pulse is not None:
+                self._pulse.beat()
             now = self._clock.monotonic()
             if now >= self._next_tick:
                 self._engine.tick()
@@ -262,6 +273,9 @@ class Owner:
 
 def main(child: Child) -> None:
     """The owner process."""
+    # The kernel sends it to a stopped process that is orphaned; the journal shall be closed first.
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    child.end_after_supervisor(ORPHAN_GRACE_S)
     start = msgspec.msgpack.decode(child.payload, type=OwnerStart)
     module, _, name = start.actor.partition(":")
     made: tuple[Actor, Journal] = getattr(importlib.import_module(module), name)(start.options)
@@ -277,9 +291,10 @@ def main(child: Child) -> None:
             room.poll()
             child.control.flush()
 
-    engine = Engine(actor, journal, SessionLog(child.fds[0]), clock, start.epoch, hand_over)
+    pulse = Pulse(child.fds[1])
+    engine = Engine(actor, journal, SessionLog(child.fds[0]), clock, start.epoch, hand_over, pulse=pulse)
     known = engine.recover()
-    owner = Owner(engine, child.control, clock)
+    owner = Owner(engine, child.control, clock, pulse=pulse)
     try:
         owner.greet_all(known)
         child.ready()

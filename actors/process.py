@@ -14,6 +14,7 @@ from typing import Any, Generic, TypeVar
 
 from actors.control import Control, Start, payload_fd
 from actors.exits import Exit
+from actors.stacks import request_held_back
 
 T = TypeVar("T")
 
@@ -40,7 +41,7 @@ class Process(Generic[T]):
         self.control: Control[T] = Control(ours, says)
         with contextlib.ExitStack() as undo:
             undo.callback(self.control.close)
-            with theirs, payload_fd(payload) as memory:
+            with theirs, payload_fd(payload) as memory, request_held_back():
                 self.control.send(start, [memory, *fds])
                 self._popen = subprocess.Popen(
                     [sys.executable, "-c", _BOOTSTRAP, str(theirs.fileno()), *_import_path()],

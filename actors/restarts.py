@@ -69,6 +69,11 @@ class RestartHistory:
         restart = self._policy.restart
         return restart is Restart.PERMANENT or (restart is Restart.TRANSIENT and not end.clean)
 
+    def excuse(self) -> float:
+        """Note an end that was not the process's own fault; returns the wait before the restart in seconds: none."""
+        self.restarts += 1
+        return 0.0
+
     def next_delay(self, now: float, lived_s: float | None) -> float | None:
         """Note an end; returns the wait before the restart in seconds, or None if there were too many.
 

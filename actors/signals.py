@@ -1,4 +1,4 @@
-"""The signals that stop a system."""
+"""The signals that a system obeys."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import time
 from typing import TYPE_CHECKING
 
 from actors.exits import signal_name
+from actors.stacks import write_stacks_on_request
 
 if TYPE_CHECKING:
     from actors.supervisor import Supervisor
@@ -18,7 +19,11 @@ HURRY_AFTER_S = 0.1
 
 
 def watch_signals(supervisor: Supervisor, budget_s: float) -> None:
-    """Stop the system on SIGTERM and SIGINT, and hurry on the next one; to be called in the main thread."""
+    """Stop the system on SIGTERM and SIGINT, and hurry on the next one; write all stacks on SIGUSR1.
+
+    To be called in the main thread.
+    """
+    write_stacks_on_request()
     read, write = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
     signal.set_wakeup_fd(write, warn_on_full_buffer=False)
 

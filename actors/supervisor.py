@@ -12,18 +12,23 @@ import random
 import signal
 from collections.abc import Callable, Sequence
 
+import msgspec
+
 from actors.attach_listener import AttachListener
 from actors.channel import Channel
-from actors.children import OWNER, ChildInfo, ChildSpec, FromChild, Member, OwnerSpec
+from actors.children import OWNER, SUPERVISOR, ChildSpec, FromChild, Member, OwnerSpec, unmeasured
 from actors.clock import Clock, SystemClock
 from actors.control import Ended, Failed, FreshLog, FromOwner, FromWorker, Leave, Ready, Start
-from actors.descriptors import raise_descriptor_limit
+from actors.descriptors import PER_WORKER, need_room_for, raise_descriptor_limit
 from actors.errors import AttachFailed, MessageInvalid, QueueClosed, StartFailed, SupervisorError, TooManyRestarts
 from actors.exits import Exit
+from actors.hang_watch import HangWatch
 from actors.owner_keeper import OwnerKeeper
 from actors.process import Process
 from actors.reactor import Reactor, Timer
 from actors.restarts import RestartPolicy
+from actors.stacks import REQUEST
+from actors.statistics import SupervisorStatistics
 
 logger = logging.getLogger(__name__)
 
@@ -32,6 +37,9 @@ MAX_ENDED = 200
 
 OWNER_STOP_S = 3.0
 """How long the owner may take to close its journal before it is killed."""
+
+STACKS_S = 0.5
+"""How long a hung owner has to write its stacks to the log before it is killed."""
 
 
 class Supervisor:
@@ -56,9 +64,12 @@ class Supervisor:
         self.reactor = Reactor(self._clock)
         self._chance = random.Random()  # noqa: S311 - it spreads restarts, nobody gains by guessing it
         self._keeper = OwnerKeeper(owner, self.reactor)
-        self._owner = Member(
-            ChildSpec(OWNER, "actors.owner:main", policy=owner_policy or RestartPolicy()), self._chance
-        )
+        spec = ChildSpec(OWNER, "actors.owner:main", policy=owner_policy or RestartPolicy())
+        self._owner = Member(msgspec.structs.replace(spec, ready_within_s=owner.ready_within_s), self._chance)
+        self._hang_s = owner.hang_s
+        self._hang_watch = HangWatch(self._keeper.pulse, owner.hang_s, self.reactor, self._hung)
+        self._hangs = 0
+        self._started_at = self._clock.monotonic()
         self._members: dict[str, Member] = {}
         self._attach = attach
         self._door: AttachListener | None = None
@@ -82,26 +93,51 @@ class Supervisor:
         """Add a worker; it is started as soon as the owner works.
 
         Raises:
-            SupervisorError: The name is taken, or the system is stopping.
+            SupervisorError: The name is taken, the system is stopping, or there are too few descriptors.
         """
         if self._stopping is not None:
             reason = f"the system is stopping: {self._stopping}"
             raise SupervisorError(reason)
         taken = self._members.get(spec.name)
-        if spec.name == OWNER or (taken is not None and taken.exit is None):
+        if spec.name in {OWNER, SUPERVISOR} or (taken is not None and taken.exit is None):
             reason = f"there is already a process of the name {spec.name!r}"
             raise SupervisorError(reason)
+        self._need_room_for(PER_WORKER)
         member = self._members[spec.name] = Member(spec, self._chance)
         if self._owner.ready_at is not None:
             self._start_worker(member)
 
     def join(self) -> tuple[int, Channel]:
-        """A new session; returns its number and the worker's end of its queue."""
-        return self._keeper.join()
+        """A new session for a process that was not started here; its number and the worker's end of its queue.
 
-    def leave(self, session: int) -> None:
-        """The process of a session is gone: nothing more may come, not even from a child that it has left behind."""
-        self._keeper.leave(session)
+        Raises:
+            SupervisorError: There are too few descriptors for another session. Nothing was changed.
+        """
+        return self._new_session(1)
+
+    def leave(self, session: int, exit: Exit | None = None) -> None:
+        """The process of a session is gone: nothing more may come, not even from a child that it has left behind.
+
+        Args:
+            session: Its number.
+            exit: How its process ended; None if nobody knows.
+        """
+        self._keeper.leave(session, exit)
+
+    def dump_stacks(self, name: str) -> None:
+        """Let a process write the stacks of all its threads to standard error; it goes on as before.
+
+        Raises:
+            SupervisorError: No process of this name runs.
+        """
+        member = self._owner if name == OWNER else self._members.get(name)
+        if name == SUPERVISOR:
+            os.kill(os.getpid(), REQUEST)
+        elif member is None or member.process is None:
+            reason = f"no process of the name {name!r} runs"
+            raise SupervisorError(reason)
+        else:
+            member.process.kill(REQUEST)
 
     def when_ended(self, name: str, callback: Callable[[Exit], None]) -> None:
         """Call back when a worker has ended for good.
@@ -118,9 +154,25 @@ class Supervisor:
         else:
             member.on_exit.append(callback)
 
-    def info(self) -> list[ChildInfo]:
-        """All processes in order of their start."""
-        return [member.info() for member in (self._owner, *self._members.values())]
+    def counts(self) -> SupervisorStatistics:
+        """What goes on, without the machine's figures of the processes: it takes no time to speak of."""
+        me = unmeasured(SUPERVISOR, os.getpid(), 0, ready=True, restarts=0)
+        return SupervisorStatistics(
+            epoch=self._keeper.epoch,
+            sessions=len(self._keeper.sessions),
+            attached=self._attached(),
+            hangs=self._hangs,
+            crashed_commands=self._keeper.blamed,
+            log_bytes=self._keeper.log_bytes,
+            uptime_s=self._clock.monotonic() - self._started_at,
+            processes=(me, *(member.statistics() for member in (self._owner, *self._members.values()))),
+        )
+
+    def statistics(self) -> SupervisorStatistics:
+        """What goes on, with the machine's figures; about a millisecond for each process."""
+        from actors.machine import measured  # noqa: PLC0415 - psutil takes its time to load, and few ask
+
+        return measured(self.counts())
 
     def run(self) -> None:
         """Serve until the system has stopped.
@@ -158,9 +210,17 @@ class Supervisor:
         self._kill_at = self.reactor.after(budget_s, self._kill_workers)
         self._stop_owner_when_alone()
 
-    def _open_door(self) -> None:
+    def _new_session(self, descriptors: int) -> tuple[int, Channel]:
+        self._need_room_for(descriptors)
         try:
-            self._door = AttachListener(self._attach, self.reactor, self.join, self.leave)
+            return self._keeper.join()
+        except OSError as error:
+            raise SupervisorError(f"there is no room for another session: {error.strerror}") from error
+
+    def _open_door(self) -> None:
+        join = functools.partial(self._new_session, PER_WORKER)
+        try:
+            self._door = AttachListener(self._attach, self.reactor, join, self.leave)
         except AttachFailed as error:
             logger.warning("no other process can join this system, nor one that a worker forks: %s", error)
 
@@ -169,13 +229,19 @@ class Supervisor:
     def _start_owner(self) -> None:
         payload, fds = self._keeper.next_life()
         self._launch(self._owner, payload, fds)
-        if self._owner.process is not None:
-            self._keeper.begin(self._owner.process)
+        process = self._owner.process
+        if process is None:
+            return
+        try:
+            self._keeper.begin(process)
+        except OSError as error:
+            self._owner.failure = _why_not(error)
+            process.kill(signal.SIGKILL)
 
     def _start_worker(self, member: Member) -> None:
         member.restart = None
         try:
-            member.session, channel = self.join()
+            member.session, channel = self._keeper.join()
         except OSError as error:
             self._not_started(member, error)
             return
@@ -183,23 +249,29 @@ class Supervisor:
         channel.close()
 
     def _launch(self, member: Member, payload: bytes, fds: Sequence[int]) -> None:
-        start = Start(member.spec.name, member.spec.target, member.session, self._attach)
-        member.ready_at = None
-        member.failure = None
-        says = FromOwner if member is self._owner else FromWorker
+        spec = member.spec
+        says, orphaned_by = (FromOwner, signal.SIGCONT) if member is self._owner else (FromWorker, signal.SIGKILL)
+        start = Start(spec.name, spec.target, member.session, orphaned_by, self._attach)
         try:
             process: Process[FromChild] = Process(start, payload, fds, says)
         except OSError as error:
-            self.leave(member.session)
+            self._keeper.leave(member.session, None)
             self._not_started(member, error)
             return
-        member.process = process
+        member.begin(process, self.reactor.after(spec.ready_within_s, functools.partial(self._overdue, member)))
         self.reactor.watch(process.pidfd, functools.partial(self._ended, member))
         self.reactor.watch(process.control.fileno(), functools.partial(self._hear, member))
 
     def _not_started(self, member: Member, error: OSError) -> None:
-        member.failure = f"cannot be started: {error.strerror}"
+        member.ready_at = None
+        member.failure = _why_not(error)
         self._restart(member, Exit(os.EX_OSERR, None))
+
+    def _overdue(self, member: Member) -> None:
+        process = member.process
+        if process is not None:
+            member.failure = f"it was not ready within {member.spec.ready_within_s:g} s"
+            process.kill(signal.SIGKILL)
 
     def _hear(self, member: Member) -> None:
         process = member.process
@@ -215,9 +287,11 @@ class Supervisor:
     def _heard(self, member: Member, message: FromChild, fds: list[int]) -> None:
         match message:
             case Ready():
-                member.ready_at = self._clock.monotonic()
+                member.works(self._clock.monotonic())
                 logger.info("%s is ready (pid %d)", member.spec.name, member.process.pid if member.process else 0)
                 if member is self._owner:
+                    self._keeper.works()
+                    self._hang_watch.start()
                     self._start_waiting()
                 self._tell_if_ready()
             case Failed():
@@ -245,11 +319,11 @@ class Supervisor:
         self.reactor.forget(process.control.fileno())
         end = process.reap()
         member.process = None
+        member.not_overdue()
         if member is self._owner:
-            self._keeper.ended()
             self._owner_ended(end)
             return
-        self.leave(member.session)
+        self._keeper.leave(member.session, end)
         if self._stopping is None and member.history.wanted(end):
             self._restart(member, end)
             return
@@ -258,10 +332,41 @@ class Supervisor:
             self._stop_owner_when_alone()
 
     def _owner_ended(self, end: Exit) -> None:
+        self._hang_watch.stop()
+        excused = self._keeper.ended(end, ours=self._owner.killed is not None)
         if self._stopping is None or self._workers_run():
-            self._restart(self._owner, end)  # the workers still need one for what they finish
+            self._restart(self._owner, end, excused=excused)  # the workers still need one for what they finish
         else:
             self._finish()
+
+    def _hung(self) -> None:
+        """The owner's loop stands still: let it say where, and then replace it."""
+        process = self._owner.process
+        if process is None:
+            return
+        why = f"hung for {self._hang_s:g} s"
+        logger.error("%s %s; its stacks follow, if it can still write them", OWNER, why)
+        process.kill(REQUEST)
+        self.reactor.after(STACKS_S, functools.partial(self._kill_hung, process, why))
+
+    def _kill_hung(self, process: Process[FromChild], why: str) -> None:
+        if self._owner.process is not process:
+            return
+        if not self._hang_watch.still:
+            logger.warning("%s goes on by itself", OWNER)
+            self._hang_watch.start()
+            return
+        self._hangs += 1
+        self._owner.killed = why
+        process.kill(signal.SIGKILL)
+
+    def _attached(self) -> int:
+        return len(self._keeper.sessions - {member.session for member in self._members.values()})
+
+    def _need_room_for(self, wanted: int) -> None:
+        watched = sum(member.exit is None for member in self._members.values())
+        let_in = self._door.let_in if self._door is not None else 0
+        need_room_for(wanted, watched + let_in, self._attached() - let_in)
 
     def _workers_run(self) -> bool:
         return any(member.process is not None for member in self._members.values())
@@ -276,15 +381,18 @@ class Supervisor:
         for name in ended[: max(0, len(ended) - MAX_ENDED)]:
             del self._members[name]
 
-    def _restart(self, member: Member, end: Exit) -> None:
+    def _restart(self, member: Member, end: Exit, *, excused: bool = False) -> None:
         now = self._clock.monotonic()
         started = member.ready_at is not None
         lived_s = now - member.ready_at if member.ready_at is not None else None
-        why = f"{member.spec.name}: {member.failure or end}"
+        why = f"{member.spec.name}: {member.failure or member.killed or end}"
         if member is self._owner and not started and self._keeper.epoch == 1:
             self._give_up(StartFailed(member.failure or f"the owner did not start ({end})"), member, end)
             return
-        delay_s = member.history.next_delay(now, lived_s)
+        # A death of which a command is suspected or guilty neither counts nor delays the next owner: it takes its
+        # cause with it, because that command runs at most once more. If it counted, one client with a few such
+        # commands could stop the system for all; and who waits is everybody else.
+        delay_s = member.history.excuse() if excused else member.history.next_delay(now, lived_s)
         if delay_s is None:
             what = "crashed" if started else "failed to start"
             self._give_up(TooManyRestarts(f"{why}; it {what} too often, so the system stops"), member, end)
@@ -330,6 +438,10 @@ class Supervisor:
             self._door.close()
         self._keeper.close()
         self._done = True
+
+
+def _why_not(error: OSError) -> str:
+    return f"cannot be started: {error.strerror}"
 
 
 def _in(delay_s: float) -> str:

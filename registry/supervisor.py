@@ -22,6 +22,7 @@ from actors.forks import LINEAGE
 from actors.functions import pack, refuse_nested_start, unpack
 from actors.handle import Handle, Settings
 from actors.restarts import Restart, RestartPolicy
+from actors.statistics import SupervisorStatistics
 from registry.client import AsyncRegistry, Registry
 from registry.connection import join
 from registry.directory import StateDirectory
@@ -32,6 +33,9 @@ WorkerFunction = (
     Callable[Concatenate[Registry, P], object] | Callable[Concatenate[AsyncRegistry, P], Coroutine[Any, Any, object]]
 )
 """What a worker process runs."""
+
+READY_WITHIN_S = 1_800.0
+"""How long a worker process may take to import what its function needs, which may load whatever it likes."""
 
 STOP_BUDGET_S = 5.0
 """How long the workers together may take to end."""
@@ -84,7 +88,7 @@ class Supervisor:
             self._directory.owner_options(),
             STOP_BUDGET_S,
             log_level,
-            str(self._directory.socket),
+            attach=str(self._directory.socket),
         )
         self._numbers = itertools.count(1)
         self._stopped = False
@@ -153,12 +157,28 @@ class Supervisor:
         """
         payload = pack(function, args, kwargs)
         name = name or f"{function.__name__}-{next(self._numbers)}"
-        self._handle.spawn(name, "registry.supervisor:run_worker", payload, RestartPolicy(restart=restart))
+        policy = RestartPolicy(restart=restart)
+        self._handle.spawn(name, "registry.supervisor:run_worker", payload, policy, READY_WITHIN_S)
         return Worker(self._handle, name)
 
     def processes(self) -> list[ChildInfo]:
         """The owner and all workers."""
         return self._handle.processes()
+
+    def statistics(self) -> SupervisorStatistics:
+        """What goes on in the system: sessions, restarts, and memory and processor time of each process."""
+        return self._handle.statistics()
+
+    def dump_stacks(self, name: str) -> None:
+        """Let a process that seems stuck write the stacks of all its threads to standard error; it goes on as before.
+
+        Args:
+            name: Of a worker, or `owner`, or `supervisor`.
+
+        Raises:
+            SupervisorError: No process of this name runs.
+        """
+        self._handle.dump_stacks(name)
 
     @property
     def pid(self) -> int:

@@ -118,7 +118,7 @@ def test_actors_knows_nothing_of_the_registry() -> None:
         if is_in(name, "actors"):
             assert not {one for one in imported if is_in(one, "registry")}, name
             foreign = {one.split(".")[0] for one in imported} - set(sys.stdlib_module_names)
-            assert foreign <= {"actors", "msgspec"}, name
+            assert foreign <= {"actors", "msgspec"} | ({"psutil"} if name == "actors.machine" else set()), name
 
 
 def test_actors_has_no_word_of_the_domain() -> None:
@@ -186,7 +186,12 @@ def test_owner_loads_no_web_framework() -> None:
     """What the owner process imports is small: the state, its store and the runtime."""
     loaded = loaded_by("actors.child", "actors.owner", "registry.owner")
     assert {"registry.owner", "sqlite3", "msgspec"} <= loaded
-    assert not loaded & set(SERVER_ONLY)
+    assert not loaded & {*SERVER_ONLY, "psutil"}
+
+
+def test_figures_of_the_machine_are_loaded_when_they_are_asked_for() -> None:
+    """Neither the supervisor nor a user's program pays for psutil before."""
+    assert "psutil" not in loaded_by("actors.supervisor", "actors.handle", "registry.supervisor")
 
 
 def test_plain_install_is_enough_for_the_python_interface() -> None:

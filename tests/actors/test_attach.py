@@ -23,7 +23,7 @@ from actors.attach_listener import AttachListener, Credentials, peer_credentials
 from actors.channel import Channel
 from actors.clock import SystemClock
 from actors.control import Control
-from actors.errors import AttachFailed, QueueClosed
+from actors.errors import AttachFailed, QueueClosed, SupervisorError
 from actors.reactor import Reactor
 from tests.forking import Forked, in_fork
 from tests.polling import until
@@ -360,15 +360,16 @@ def test_another_version_is_refused(door: Door) -> None:
     assert not door.ends
 
 
-def test_a_full_house(door: Door, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The number of those who have joined is bounded; when one leaves there is room again."""
-    monkeypatch.setattr(attach_listener, "MAX_ATTACHED", 1)
-    first = attach(door.path)
-    with pytest.raises(AttachFailed, match="1 processes have joined already"):
-        attach(door.path)
-    first.close()
-    door.has_left(1)
-    attach(door.path).close()
+def test_a_full_house(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """When the supervisor has no room for another session, the process is told what it says."""
+    with opened(tmp_path / "s.sock") as door:
+
+        def refuse() -> tuple[int, Channel]:
+            raise SupervisorError("7 processes are as many as it can")
+
+        monkeypatch.setattr(door.listener, "_join", refuse)
+        with pytest.raises(AttachFailed, match="did not let this process in: 7 processes are as many as it can"):
+            attach(door.path)
 
 
 def test_no_session_can_be_made(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -5,6 +5,7 @@ import logging
 import os
 import signal
 import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -13,56 +14,22 @@ import msgspec
 import psutil
 import pytest
 
-from actors.children import ChildInfo
+from actors.children import ChildSpec, OwnerSpec
 from actors.client import Client
 from actors.errors import StartFailed, SupervisorError, SystemStopped
 from actors.exits import Exit
 from actors.functions import pack
 from actors.handle import Handle, Settings
+from actors.machine import measured
+from actors.process import Process
 from actors.restarts import Restart, RestartPolicy
+from actors.supervisor import Supervisor
 from tests.actors.counter import Get, Held, Increment
 from tests.actors.owners import decode, encode
+from tests.actors.systems import OFTEN, ONCE, System, pid_of
 from tests.actors.workers import write_file
 from tests.polling import until
 from tests.processes import Program, running
-
-ACTOR = "tests.actors.counter:build"
-OFTEN = RestartPolicy(intensity=1_000, first_delay_s=0.001, longest_delay_s=0.001)
-
-
-class System:
-    """A running system, and a session of the test's own."""
-
-    def __init__(self, actor: str = ACTOR) -> None:
-        self.handle = Handle(Settings(actor, b"", 5.0, logging.CRITICAL))
-        self.client = Client(self.handle.attach())
-
-    def ask(self, command: Any) -> Any:
-        return decode(self.client.ask(encode(command)))
-
-    def spawn(self, name: str, function: str, payload: bytes = b"", policy: RestartPolicy = OFTEN) -> ChildInfo:
-        self.handle.spawn(name, f"tests.actors.workers:{function}", payload, policy)
-        return self.ready(name)
-
-    def info(self, name: str) -> ChildInfo:
-        return next(info for info in self.handle.processes() if info.name == name)
-
-    def ready(self, name: str, restarts: int = 0) -> ChildInfo:
-        """Wait until a process works, after at least so many restarts."""
-
-        def works() -> bool:
-            info = self.info(name)
-            return info.ready and info.restarts >= restarts
-
-        until(works, f"{name} works after {restarts} restarts")
-        return self.info(name)
-
-    def pids(self) -> list[int]:
-        return [self.handle.pid, *(pid for info in self.handle.processes() if (pid := info.pid))]
-
-    def close(self) -> None:
-        self.client.close()
-        self.handle.stop(0.5)
 
 
 @pytest.fixture
@@ -71,12 +38,6 @@ def system() -> Iterator[System]:
     system = System()
     yield system
     system.close()
-
-
-def pid_of(info: ChildInfo) -> int:
-    """A process's id; it must have one."""
-    assert info.pid is not None
-    return info.pid
 
 
 def test_a_killed_worker_gives_back_what_it_held_and_comes_back(system: System) -> None:
@@ -154,6 +115,115 @@ def test_a_worker_that_is_deaf_to_sigterm_is_killed_at_the_end_of_the_budget(sys
     system.handle.stop(0.1)
     assert not running([pid_of(worker)])
     assert system.handle.exit == Exit(0, None)
+
+
+def test_workers_are_told_to_end_in_reverse_order_and_the_owner_serves_until_all_have_ended(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """What a worker asks for in its last moments is answered; all of them have one budget together."""
+    path = tmp_path / "farewells"
+    told: list[tuple[str, signal.Signals]] = []
+    kill = Process.kill
+
+    def noted(process: Process[Any], number: signal.Signals) -> None:
+        told.append((process.name, number))
+        kill(process, number)
+
+    monkeypatch.setattr(Process, "kill", noted)
+
+    def run() -> None:
+        supervisor = Supervisor(OwnerSpec("tests.actors.counter:build"))
+        for name in ("a", "b", "c"):
+            supervisor.add(ChildSpec(name, "tests.actors.workers:write_when_told_to_end", str(path).encode()))
+        supervisor.add(ChildSpec("deaf", "tests.actors.workers:hold_stubbornly"))
+        supervisor.on_ready = lambda: supervisor.stop("the test", 1.0)
+        supervisor.start()
+        supervisor.run()
+
+    thread = threading.Thread(target=run)
+    thread.start()
+    thread.join(30)
+    assert sorted(path.read_text().split()) == ["a", "b", "c"]
+    assert told[:4] == [(name, signal.SIGTERM) for name in ("deaf", "c", "b", "a")]
+    assert told[4:] == [("deaf", signal.SIGKILL)]
+
+
+def test_a_worker_that_is_never_ready_has_failed_to_start(system: System) -> None:
+    """After its time it is killed; the reason is told like any other failed start."""
+    policy = RestartPolicy(intensity=0)
+    system.handle.spawn("w", "tests.actors.workers:never_ready", b"", policy, 1.0)
+    until(lambda: system.handle.exit is not None, "the system has stopped", 30)
+    with pytest.raises(SystemStopped, match=r"w: it was not ready within 1 s; it failed to start too often"):
+        system.handle.processes()
+
+
+def test_an_owner_that_is_never_ready_has_failed_to_start() -> None:
+    """Who starts the system is told."""
+    settings = Settings("tests.actors.test_handle:never_built", b"", 5.0, logging.CRITICAL, ready_within_s=1.0)
+    with pytest.raises(StartFailed, match="it was not ready within 1 s"):
+        Handle(settings)
+
+
+def never_built(options: bytes) -> Any:
+    """An actor that takes for ever to make."""
+    del options
+    signal.pause()
+
+
+def test_a_worker_that_was_ready_in_time_is_left_alone(system: System) -> None:
+    """The limit is for the start only."""
+    system.handle.spawn("w", "tests.actors.workers:hold", b"", OFTEN, 1.0)
+    worker = system.ready("w")
+    later = time.monotonic() + 1.5
+    until(lambda: time.monotonic() > later, "the time to start is over")
+    assert system.info("w") == worker
+
+
+@pytest.mark.parametrize("seconds", [0.5, 0.0, -1.0, 100_000.0, float("nan"), float("inf")])
+def test_times_out_of_their_limits_are_refused(system: System, seconds: float) -> None:
+    """With the name of the setting and its limits, before anything is started."""
+    before = system.handle.processes()
+    with pytest.raises(SupervisorError, match=r"ready_within_s must be between 1 and 86400 seconds"):
+        system.handle.spawn("w", "tests.actors.workers:hold", b"", OFTEN, seconds)
+    assert system.handle.processes() == before
+    with pytest.raises(SupervisorError, match=r"hang_s must be between 1 and 86400 seconds"):
+        OwnerSpec("an:actor", hang_s=seconds)
+
+
+def test_statistics_name_all_processes_with_the_machines_figures(system: System) -> None:
+    """The supervisor itself first, then the owner, then the workers; sessions are told apart by who has them."""
+    worker = system.spawn("w", "hold")
+    statistics = system.handle.statistics()
+    assert [process.name for process in statistics.processes] == ["supervisor", "owner", "w"]
+    assert [process.pid for process in statistics.processes] == system.pids()
+    for process in statistics.processes:
+        assert process.state in {"running", "sleeping"}
+        assert process.rss_bytes > 1_000_000
+        assert process.cpu_s > 0
+        assert process.threads >= 1
+        assert process.descriptors > 3
+        assert process.ready
+    assert statistics.processes[2].session == worker.session
+    assert (statistics.sessions, statistics.attached, statistics.epoch, statistics.hangs) == (2, 1, 1, 0)
+    assert statistics.log_bytes > 0
+    assert statistics.uptime_s > 0
+    with pytest.raises(AttributeError):
+        statistics.epoch = 2  # type: ignore[misc]  # the point
+
+
+def test_statistics_of_what_is_stopped_or_does_not_run(system: System) -> None:
+    """A stopped process is called so; one that has ended has no figures, and another program's are not taken for it."""
+    worker = system.spawn("w", "hold")
+    os.kill(pid_of(worker), signal.SIGSTOP)
+    system.handle.spawn("ends", "tests.actors.workers:end_well", b"", ONCE)
+    assert system.handle.wait("ends", 30) == Exit(0, None)
+    until(lambda: system.handle.statistics().processes[2].state == "stopped", "it is stopped")
+    ended = system.handle.statistics().processes[3]
+    assert (ended.name, ended.pid, ended.state, ended.rss_bytes) == ("ends", None, None, 0)
+    counted = system.handle._counts()
+    foreign = msgspec.structs.replace(counted.processes[1], pid=os.getpid())
+    changed = msgspec.structs.replace(counted, processes=(counted.processes[0], foreign))
+    assert measured(changed).processes[1] == foreign
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])

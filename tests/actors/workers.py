@@ -107,3 +107,33 @@ def flood(child: Child) -> None:
 
     threading.Thread(target=tell, daemon=True).start()
     threading.Event().wait()
+
+
+def never_ready(child: Child) -> None:
+    """Work at something for ever without saying that it works."""
+    child.leave_with_supervisor()
+    signal.pause()
+
+
+def turn_without_end(child: Child) -> None:
+    """Compute for ever in one thread, with a name to be found in its stack."""
+    child.ready()
+    compute_without_end()
+
+
+def compute_without_end() -> None:
+    """A fault that no exception ends."""
+    while True:
+        pass
+
+
+def write_when_told_to_end(child: Child) -> None:
+    """At SIGTERM ask the owner for something, and add the own name to a file (the payload is its path)."""
+    client = _client(child)
+    told = threading.Event()
+    signal.signal(signal.SIGTERM, lambda *_: told.set())
+    child.ready()
+    told.wait()
+    client.ask(msgspec.msgpack.encode(Increment("farewell")))
+    with Path(child.payload.decode()).open("a", encoding="ascii") as file:
+        file.write(f"{child.name} ")

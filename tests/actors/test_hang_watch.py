@@ -1,0 +1,80 @@
+from collections.abc import Iterator
+
+import pytest
+
+from actors.clock import ManualClock
+from actors.hang_watch import LOOKS, HangWatch
+from actors.pulse import Pulse
+from actors.reactor import Reactor
+
+
+class Watched:
+    """A watch with a hand on its clock."""
+
+    def __init__(self) -> None:
+        self.clock = ManualClock()
+        self.reactor = Reactor(self.clock)
+        self.pulse = Pulse.create()
+        self.hung: list[float] = []
+        self.watch = HangWatch(self.pulse, 10.0, self.reactor, self._hung)
+        self.watch.start()
+
+    def _hung(self) -> None:
+        self.hung.append(self.clock.monotonic())
+
+    def pass_time(self, seconds: float) -> None:
+        """Time goes by, and the reactor turns once."""
+        self.clock.advance(seconds)
+        self.reactor.after(0.0, lambda: None)
+        self.reactor.turn()
+
+    def close(self) -> None:
+        self.reactor.close()
+        self.pulse.close()
+
+
+@pytest.fixture
+def watched() -> Iterator[Watched]:
+    """An owner that has just become ready."""
+    watched = Watched()
+    yield watched
+    watched.close()
+
+
+def test_a_pulse_that_stands_still_is_noticed_once(watched: Watched) -> None:
+    """After the last of the looks, not before, and it is said once."""
+    for _ in range(LOOKS - 1):
+        watched.pass_time(1.0)
+    assert not watched.hung
+    for _ in range(3 * LOOKS):
+        watched.pass_time(1.0)
+    assert len(watched.hung) == 1
+
+
+def test_one_beat_is_enough_to_begin_anew(watched: Watched) -> None:
+    """A slow owner is not a hung one."""
+    for _ in range(5):
+        for _ in range(LOOKS - 1):
+            watched.pass_time(1.0)
+        watched.pulse.beat()
+    assert not watched.hung
+
+
+def test_time_in_which_nobody_looked_counts_as_one_look(watched: Watched) -> None:
+    """A machine that was suspended, or a frozen system, kills no owner when it goes on."""
+    for _ in range(LOOKS - 2):
+        watched.pass_time(1.0)
+    watched.pass_time(100_000.0)
+    assert not watched.hung
+
+
+def test_a_watch_that_was_stopped_says_nothing(watched: Watched) -> None:
+    """Between two lives nothing beats; the next one has the whole time again."""
+    for _ in range(LOOKS - 1):
+        watched.pass_time(1.0)
+    watched.watch.stop()
+    watched.pass_time(100.0)
+    watched.watch.start()
+    for _ in range(LOOKS - 1):
+        watched.pass_time(1.0)
+    assert not watched.hung
