@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 import asyncio
-import math
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import msgspec
 
 from actors.channel import Channel
 from actors.client import DEFAULT_TIMEOUT_S
 from actors.clock import Clock, SystemClock
-from actors.errors import CallTimeout, CommandError, Overloaded, QueueClosed, SystemStopped
+from actors.errors import CallError, CallTimeout, CommandError, Overloaded, QueueClosed, SystemStopped
 from actors.forks import LINEAGE, Rejoin, cannot_rejoin
 from actors.session import FRAME_BYTES, Call, Session
+from actors.statistics import OwnerStatistics, SessionStatistics
 
 QUICK_S = 1.0
 """How long a `tell` in a forked child, which cannot be awaited, may take to join the system."""
@@ -72,18 +72,37 @@ class AsyncClient:
         if self._queueing or not self.session.has_room:
             await self._room(deadline)
         call = self.session.call(command, deadline, changes=changes, on_orphan=on_orphan)
-        call.waiter = future = self._loop.create_future()
-        self._schedule_flush()
-        timer = self._loop.call_later(max(0.0, deadline - self._clock.monotonic()), self._expire, call)
-        try:
-            await future
-        except asyncio.CancelledError:
-            self.session.abandon(call)
-            self._schedule_flush()
-            raise
-        finally:
-            timer.cancel()
+        await self._answer(call)
         return call.value()
+
+    async def batch(
+        self, commands: Sequence[bytes], *, atomic: bool = False, timeout: float = DEFAULT_TIMEOUT_S
+    ) -> list[msgspec.Raw | CallError]:
+        """Send several commands that are done with nothing in between, and await their results; see `Client.batch`."""
+        if self._absent:
+            await self._return(timeout)
+        self._channel.check_size(sum(len(command) + FRAME_BYTES for command in commands) + FRAME_BYTES)
+        deadline = self._clock.monotonic() + timeout
+        if self._queueing or not self.session.has_room:
+            await self._room(deadline)
+        call = self.session.batch(commands, deadline, atomic=atomic)
+        await self._answer(call)
+        return self.session.outcomes(call)
+
+    async def owner_statistics(self, *, timeout: float = DEFAULT_TIMEOUT_S) -> OwnerStatistics:
+        """A snapshot of the owner; raises as `ask`."""
+        if self._absent:
+            await self._return(timeout)
+        deadline = self._clock.monotonic() + timeout
+        if self._queueing or not self.session.has_room:
+            await self._room(deadline)
+        call = self.session.inspect(deadline)
+        await self._answer(call)
+        return msgspec.msgpack.decode(call.value(), type=OwnerStatistics)
+
+    def statistics(self) -> SessionStatistics:
+        """A snapshot of this end."""
+        return self.session.statistics(self._channel.statistics())
 
     def tell(self, command: bytes) -> None:
         """Send a command and do not wait; it is done exactly once all the same, however late.
@@ -97,12 +116,13 @@ class AsyncClient:
         if self._absent:
             self._begin(self._rejoin(QUICK_S))
         self._channel.check_size(len(command) + FRAME_BYTES)
-        self.session.abandon(self.session.call(command, math.inf))
+        self.session.tell(command)
         self._schedule_flush()
 
     def close(self) -> None:
         """Leave: the owner gives back all that this session holds. What was told is sent first, if there is room."""
         self._absent = False
+        self.session.leave()
         self._flush()
         self._end("this session was closed")
 
@@ -132,6 +152,19 @@ class AsyncClient:
             self._begin(channel)
         else:  # a `tell` could not wait for it, or this client was closed
             channel.shutdown()
+
+    async def _answer(self, call: Call) -> None:
+        call.waiter = future = self._loop.create_future()
+        self._schedule_flush()
+        timer = self._loop.call_later(max(0.0, call.deadline - self._clock.monotonic()), self._expire, call)
+        try:
+            await future
+        except asyncio.CancelledError:
+            self.session.abandon(call)
+            self._schedule_flush()
+            raise
+        finally:
+            timer.cancel()
 
     async def _room(self, deadline: float) -> None:
         """Queue until the window admits one more command."""
@@ -167,6 +200,7 @@ class AsyncClient:
             future = call.waiter
             self.session.expire(call)
             self._wake(future)
+            self._schedule_flush()
 
     def _readable(self) -> None:
         if self.session.is_closed():

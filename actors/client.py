@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-import math
 import select
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import msgspec
 
 from actors.channel import LONGEST_WAIT_S, Channel
 from actors.clock import Clock, SystemClock
-from actors.errors import CommandError, Overloaded, QueueClosed, SystemStopped
+from actors.errors import CallError, CommandError, Overloaded, QueueClosed, SystemStopped
 from actors.forks import LINEAGE, Rejoin, cannot_rejoin
 from actors.session import FRAME_BYTES, Call, Session
+from actors.statistics import OwnerStatistics, SessionStatistics
 
 DEFAULT_TIMEOUT_S = 10.0
 """How long a call waits for its answer unless told otherwise; an owner that is killed is back well before."""
@@ -86,25 +86,51 @@ class Client:
             self._return(timeout)
         deadline = self._clock.monotonic() + timeout
         with self._lock:
-            self._wait_for_room(command, deadline)
+            self._wait_for_room(len(command), deadline)
             call = self.session.call(command, deadline, changes=changes, on_orphan=on_orphan)
-            try:
-                self._send()
-                while not call.done:
-                    self._wait(deadline)
-                    self._expire_if_due(call)
-            except BaseException:
-                # A signal handler may raise here (KeyboardInterrupt): what the command grants is still given back.
-                self.session.abandon(call)
-                self.session.ask_again()  # it may have come between the socket and the session
-                if self._reader == threading.get_ident():
-                    self._reader = 0
-                self._send()
-                raise
-            finally:
-                if self._sleepers and not self._reader:
-                    self._changed.notify()
+            self._wait_for_answer(call)
         return call.value()
+
+    def batch(
+        self, commands: Sequence[bytes], *, atomic: bool = False, timeout: float = DEFAULT_TIMEOUT_S
+    ) -> list[msgspec.Raw | CallError]:
+        """Send several commands that are done one after the other with nothing in between, and wait for their results.
+
+        Args:
+            commands: The encoded commands, at most 1,000; none of them may have to wait for another session.
+            atomic: Whether all are undone if one is refused; its error is then raised, with its place as `index`.
+            timeout: Longest wait in seconds.
+
+        Returns:
+            For each command its result, or the error that it was refused with.
+
+        Raises:
+            CallError: As of `ask`, for the batch as a whole.
+        """
+        if self._absent:
+            self._return(timeout)
+        deadline = self._clock.monotonic() + timeout
+        with self._lock:
+            self._wait_for_room(sum(len(command) + FRAME_BYTES for command in commands), deadline)
+            call = self.session.batch(commands, deadline, atomic=atomic)
+            self._wait_for_answer(call)
+        return self.session.outcomes(call)
+
+    def owner_statistics(self, *, timeout: float = DEFAULT_TIMEOUT_S) -> OwnerStatistics:
+        """A snapshot of the owner; raises as `ask`."""
+        if self._absent:
+            self._return(timeout)
+        deadline = self._clock.monotonic() + timeout
+        with self._lock:
+            self._wait_for_room(0, deadline)
+            call = self.session.inspect(deadline)
+            self._wait_for_answer(call)
+        return msgspec.msgpack.decode(call.value(), type=OwnerStatistics)
+
+    def statistics(self) -> SessionStatistics:
+        """A snapshot of this end."""
+        with self._lock:
+            return self.session.statistics(self._channel.statistics())
 
     def tell(self, command: bytes, *, timeout: float = DEFAULT_TIMEOUT_S) -> None:
         """Send a command and do not wait; it is done exactly once all the same, however late.
@@ -123,14 +149,16 @@ class Client:
         with self._lock:
             if self.session.unanswered * 2 > self.session.window:
                 self._receive()
-            self._wait_for_room(command, self._clock.monotonic() + timeout)
-            self.session.abandon(self.session.call(command, math.inf))
+            self._wait_for_room(len(command), self._clock.monotonic() + timeout)
+            self.session.tell(command)
             self._send()
 
     def close(self) -> None:
         """Leave: the owner gives back all that this session holds."""
         with self._lock:
             self._absent = False
+            self.session.leave()
+            self._send()
             self._end("this session was closed")
 
     # -- in a child that was forked --------------------------------------------------------------------------
@@ -152,8 +180,28 @@ class Client:
 
     # -- all of these run with the lock held -----------------------------------------------------------------
 
-    def _wait_for_room(self, command: bytes, deadline: float) -> None:
-        self._channel.check_size(len(command) + FRAME_BYTES)
+    def _wait_for_answer(self, call: Call) -> None:
+        try:
+            self._send()
+            while not call.done:
+                self._wait(call.deadline)
+                self._expire_if_due(call)
+        except BaseException:
+            # A signal handler may raise here (KeyboardInterrupt): what the command grants is still given back.
+            self.session.abandon(call)
+            self.session.ask_again()  # it may have come between the socket and the session
+            if self._reader == threading.get_ident():
+                self._reader = 0
+            self._send()
+            raise
+        finally:
+            if self.session.has_outgoing:  # a Cancel, say
+                self._send()
+            if self._sleepers and not self._reader:
+                self._changed.notify()
+
+    def _wait_for_room(self, size: int, deadline: float) -> None:
+        self._channel.check_size(size + FRAME_BYTES)
         while not (self.session.has_room or self.session.is_closed()):
             late = self._clock.monotonic() >= deadline
             self._wait(deadline)

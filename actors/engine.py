@@ -1,18 +1,17 @@
-"""One turn of the owner, without its sockets: apply each command exactly once, store, and only then answer."""
+"""What the owner does with commands, without its sockets: apply each exactly once, store, and only then answer."""
 
 from __future__ import annotations
 
-import bisect
 import functools
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import msgspec
 
 from actors import frames
-from actors.actor import Actor, Context
-from actors.channel import DEFAULT_LIMIT
+from actors.actor import LATER, Actor, CallId, Context
+from actors.answers import encode_answer, failure_of
 from actors.clock import Clock
 from actors.errors import (
     UNDECODABLE,
@@ -21,121 +20,29 @@ from actors.errors import (
     CommandCrashedOwner,
     CommandError,
     CommandFailed,
+    CommandInvalid,
     CommandStale,
     Overloaded,
     StorageUnavailable,
 )
 from actors.exits import Exit
-from actors.frames import Ask, Failure, Range
+from actors.frames import Ask, Batch, Outcome
 from actors.invalid import explain
-from actors.journal import Journal, Step
+from actors.journal import Journal
+from actors.ledger import InDoubt, Ledger
+from actors.peers import Peer
 from actors.pulse import Pulse
-from actors.session_log import Record, SessionLog, decode_record, encode_record
-from actors.tables import Change, revert
+from actors.ranges import Range
+from actors.session_log import Record, SessionLog
+from actors.tables import Table
+from actors.turn import Deed, ReadOnly, Turn
 
 logger = logging.getLogger(__name__)
 
-COMPACT_BYTES = 8 * 1024 * 1024
-"""A session log longer than this, and than twice its last snapshot, is replaced by a snapshot."""
+MAX_BATCH = 1_000
+"""Most commands in a batch: nothing else is done meanwhile."""
 
-MAX_ANSWER_BYTES = DEFAULT_LIMIT - 64
-"""A longer answer is refused instead of sent."""
-
-MAX_STORED_BYTES = 32 * 1024 * 1024
-"""Answers that a session has not acknowledged may take this much memory; then it is refused until it does."""
-
-_ANSWER_OVERHEAD_BYTES = 200
-"""Memory that a stored answer takes besides its bytes."""
-
-_MAX_MESSAGE = 1_000
-"""Longest text of an error whose details are too long to be sent, in characters."""
-
-
-class _Answer(msgspec.Struct, frozen=True, array_like=True, tag="answer"):
-    """`frames.Answer` as it is encoded: the result in one go."""
-
-    number: int
-    result: Any
-    failure: Failure | None
-    revision: int
-
-
-class _Turn(msgspec.Struct, frozen=True, array_like=True):
-    """`session_log.Record` as it is encoded: the changes are so already."""
-
-    turn: int
-    answers: list[tuple[int, int, int, bytes]]
-    changes: list[msgspec.Raw]
-    ended: list[int]
-
-
-class _Peer:
-    """What is remembered of a session: the answers it has not acknowledged, by number."""
-
-    __slots__ = ("answered", "answers", "stored_bytes")
-
-    def __init__(self, answered: int = 0) -> None:
-        self.answered = answered
-        self.answers: dict[int, bytes] = {}
-        self.stored_bytes = 0
-
-    def store(self, number: int, answer: bytes) -> None:
-        """Keep an answer until it is acknowledged."""
-        self.answers[number] = answer
-        self.stored_bytes += len(answer) + _ANSWER_OVERHEAD_BYTES
-
-    def drop(self, number: int) -> None:
-        """Forget an answer, if there is one."""
-        answer = self.answers.pop(number, None)
-        if answer is not None:
-            self.stored_bytes -= len(answer) + _ANSWER_OVERHEAD_BYTES
-
-    def acknowledge(self, number: int) -> None:
-        """All answers up to this number have arrived."""
-        if number > self.answered:
-            self.answered = number
-            answers = self.answers
-            while answers and (first := next(iter(answers))) <= number:
-                self.drop(first)
-
-    def acknowledge_ranges(self, ranges: list[Range]) -> None:
-        """The answers in these ranges, which ascend, have arrived."""
-        if ranges and ranges[0][0] <= self.answered + 1:
-            self.acknowledge(ranges[0][1])
-        firsts = [first for first, _ in ranges]
-        for number in list(self.answers):
-            at = bisect.bisect_right(firsts, number) - 1
-            if at >= 0 and number <= ranges[at][1]:
-                self.drop(number)
-
-
-class _Entry(msgspec.Struct, frozen=True, gc=False):
-    """One thing that was done in the turn: a command, a tick, or the end of a session (with nothing to answer).
-
-    Attributes:
-        session: Whose it was; 0 for a tick.
-        number: The command's number; 0 if it was none.
-        done: The command, or the event: what is to be done again if the turn cannot be stored.
-        cause: Its name.
-        rows: What it changed in tables that are not durable, encoded for the session log.
-        step: What it changed in durable ones.
-    """
-
-    session: int
-    number: int
-    done: Any
-    cause: str
-    rows: msgspec.Raw | None
-    step: Step | None
-
-    @property
-    def durable(self) -> bool:
-        """Whether it takes a revision."""
-        return self.step is not None
-
-
-Outgoing = tuple[int, int, bytes]
-"""Session, number of the command, and the encoded Answer frame."""
+_NIL = msgspec.Raw(frames.encode(None))
 
 
 class Engine:
@@ -146,9 +53,17 @@ class Engine:
         journal: Where durable changes are stored.
         log: Where everything else is that a next owner must know.
         clock: The time that commands see.
-        epoch: Number of this life; 1 means that the whole system starts anew.
+        epoch: Number of this life.
         handover: Makes a fresh log known to the supervisor.
-        pulse: Where the supervisor sees which command is being applied.
+        pulse: Where the command that is being applied is marked.
+
+    Attributes:
+        turn: What was done and is not stored yet.
+        ledger: Where it is stored.
+        commands: How many commands were applied.
+        repeated: How many were answered from memory.
+        wants_successor: The end of a doubt, see `in_doubt`: what stands in the journal stands; a next owner loads
+            it, and is asked again whatever was left unanswered.
     """
 
     def __init__(  # noqa: PLR0917 - what an engine is made of
@@ -159,67 +74,52 @@ class Engine:
         clock: Clock,
         epoch: int,
         handover: Callable[[SessionLog], None] = lambda _: None,
-        *,
         pulse: Pulse | None = None,
     ) -> None:
-        self._pulse = pulse
-        self.crashed: set[tuple[int, int]] = set()
         self.actor = actor
         self.epoch = epoch
-        self.revision = 0
-        self.turn = 0
-        self._journal = journal
-        self._log = log
+        self._waiting: Table[CallId, float] = Table("_waiting", tuple[int, int], float, durable=False)
+        self._tables = {table.name: table for table in (*actor.tables, self._waiting)}
+        self.turn = Turn(list(self._tables.values()), self._waiting)
+        self.ledger = Ledger(journal, log, handover)
+        self.commands = self.repeated = 0
+        self.wants_successor = False
         self._clock = clock
-        self._handover = handover
-        self._compact_at = COMPACT_BYTES
-        self._tables = {table.name: table for table in actor.tables}
+        self._mark: Callable[[int, int], None] = pulse.mark if pulse is not None else lambda _, __: None
         self._decode = msgspec.msgpack.Decoder(actor.commands).decode
-        self._peers: dict[int, _Peer] = {}
-        self._changes: list[Change] = []
-        for table in actor.tables:
-            table.changes = self._changes
-        self._entries: list[_Entry] = []
-        self._kept: list[tuple[int, int, int, bytes]] = []
-        self._ended: list[int] = []
-        self._out: list[Outgoing] = []
-        self._unstorable: StorageUnavailable | None = None
-        self._postponed: list[int] = []
+        self._peers = self.turn.peers
+        self._crashed: set[CallId] = set()
+        self._postponed: list[tuple[int, Exit | None]] = []
+
+    @property
+    def in_doubt(self) -> bool:
+        """Whether nobody can tell if the latest turn was stored.
+
+        Reads go on from the state before it; what would change something is left unanswered.
+        """
+        return self.turn.read_only
 
     # -- the beginning of a life -----------------------------------------------------------------------------
 
     def recover(self) -> set[int]:
         """Rebuild the state from the journal and the session log; returns the sessions that the log knows."""
-        loaded = self._journal.load()
-        for name, key, record in loaded.rows:
-            self._restore(name, key, record)
-        self.revision = loaded.revision
-        records = 0
-        for record in self._log.records():
+        self.turn.revision, records = self.ledger.load(self._restore)
+        for record in records:
             self._replay(record)
-            records += 1
-        if not records:
-            # Nothing is left of a former life but the journal. Its turns are counted on, so that the number of the
-            # one it ends with never comes again; and this record tells a successor that it is one.
-            self.turn = 0 if loaded.turn is None else loaded.turn[0]
-            self._log.append(encode_record(Record(self.turn, [], [], [])))
-        elif loaded.turn is not None and loaded.turn[0] == self.turn + 1:
-            # The former owner died between its transaction and its log: the transaction carries the record.
-            self._log.append(loaded.turn[1])
-            self._replay(decode_record(loaded.turn[1]))
+        for session, _ in self._waiting:  # it may have been answered nothing yet
+            self.join(session)
         return set(self._peers)
 
     def _replay(self, record: Record) -> None:
-        self.turn = record.turn
         for rows in record.changes:
             for name, key, row in rows:
                 self._restore(name, key, row)
         for session, acknowledged in record.sessions:
-            self._peers[session] = _Peer(acknowledged)
-        for session, number, acknowledged, frame in record.answers:
-            peer = self._peers.setdefault(session, _Peer())
+            self._peers[session] = Peer(acknowledged)
+        for session, number, upto, frame in record.answers:
+            peer = self._peers.setdefault(session, Peer())
             peer.store(number, frame)
-            peer.acknowledge(acknowledged)
+            peer.acknowledge(upto)
         for session in record.ended:
             self._peers.pop(session, None)
 
@@ -227,18 +127,22 @@ class Engine:
         table = self._tables[name]
         table.restore(table.decode_key(key), None if record is None else table.decode_record(record))
 
-    # -- what happens in a turn ------------------------------------------------------------------------------
+    def crashed(self, calls: Iterable[CallId]) -> None:
+        """These commands must not be applied again: an owner died of each."""
+        self._crashed.update(calls)
+
+    # -- what is heard from sessions -------------------------------------------------------------------------
 
     def join(self, session: int) -> None:
         """A session begins, or goes on in this life."""
-        self._peers.setdefault(session, _Peer())
+        self._peers.setdefault(session, Peer())
 
     def acknowledge(self, session: int, answered: list[Range]) -> None:
         """A session says which answers it has."""
         self._peers[session].acknowledge_ranges(answered)
 
-    def ask(self, session: int, ask: Ask, *, posthumous: bool = False) -> None:
-        """Do a command, unless it was done before: then its answer is given once more.
+    def ask(self, session: int, ask: Ask | Batch, *, posthumous: bool = False) -> None:
+        """Do a command or a batch, unless it was done before: then its answer is given once more.
 
         Args:
             session: Who asks.
@@ -249,28 +153,34 @@ class Engine:
         number = ask.number
         known = peer.answers.get(number)
         if known is not None:
-            self._out.append((session, number, known))
+            self.repeated += 1
+            self.turn.say(session, number, known)
             return
-        if number <= peer.answered:
-            self._refuse(session, number, CommandStale(number))
+        call = (session, number)
+        if number in peer.acknowledged or number < 1:
+            self.turn.refuse(call, CommandStale(number))
             return
-        if ask.answered > peer.answered:
+        if ask.answered > peer.acknowledged.upto:
             peer.acknowledge(min(ask.answered, number - 1))
+        if call in self._waiting:
+            return  # it is sent again; its answer is still to come
         try:
-            command = self._decode(ask.command)
-        except UNDECODABLE as error:
-            self._refuse(session, number, explain(error))
+            self._admit(call, peer, ask.deadline)
+            commands = self._decode_all(ask)
+        except CallError as error:
+            self.turn.refuse(call, error)
             return
-        context = self._context(session)
-        if (session, number) in self.crashed:
-            self._refuse(session, number, CommandCrashedOwner(number))
-        elif ask.deadline < context.monotonic_s:
-            late = CallTimeout("the deadline had passed when the owner read the command; nothing was changed")
-            self._refuse(session, number, late)
-        elif peer.stored_bytes > MAX_STORED_BYTES:
-            self._refuse(session, number, Overloaded("too many answers to this session are not acknowledged"))
-        elif not posthumous or self.actor.wanted_after_death(command):
-            self._command(number, command, context)
+        if posthumous:
+            commands = [command for command in commands if self.actor.wanted_after_death(command)]
+        if isinstance(ask, Batch):
+            self._batch(call, commands, ask.deadline, atomic=ask.atomic)
+        elif commands:
+            self._command(call, commands[0], ask.deadline)
+
+    def cancel(self, session: int, number: int) -> None:
+        """Nobody waits for a command any more: if its answer was put off, it is taken out of the line."""
+        if (session, number) in self._waiting:
+            self._give_up((session, number), "the caller does not wait any more; nothing was changed")
 
     def end(self, session: int, exit: Exit | None = None) -> None:
         """A session is over: forget its answers and take back what it held.
@@ -279,195 +189,255 @@ class Engine:
             session: Its number.
             exit: How its process ended, if that is known.
         """
-        self._peers.pop(session, None)
-        self._out = [answer for answer in self._out if answer[0] != session]
-        self._ended.append(session)
-        self._happen(session, functools.partial(self.actor.session_ended, exit=exit), "session_ended")
+        self.turn.end(session)
+        self._crashed = {call for call in self._crashed if call[0] != session}
+
+        def event(context: Context) -> None:
+            for call in [call for call in self._waiting if call[0] == session]:
+                self._waiting.delete(call)
+                self.actor.cancelled(call, context)
+            self.actor.session_ended(context, exit)
+
+        def unstorable() -> None:
+            # The session is not over before its end is stored.
+            self.turn.ended.remove(session)
+            self._postponed.append((session, exit))
+
+        self._happen(session, "session_ended", event, unstorable)
 
     def tick(self) -> None:
         """Let the actor do what has become due, after what could not be stored before."""
+        if self.in_doubt:
+            self._look_again()
+            return
         postponed, self._postponed = self._postponed, []
-        for session in postponed:
-            self.end(session)
-        self._happen(0, self.actor.tick, "tick")
+        for session, exit in postponed:
+            self.end(session, exit)
+        now = self._clock.monotonic()
+        for call in [call for call, deadline_s in self._waiting.items() if deadline_s < now]:
+            self._give_up(call, "it waited in vain until its deadline; nothing was changed")
+        self._happen(0, "tick", self.actor.tick)
 
-    def _command(self, number: int, command: Any, context: Context) -> None:
-        session = context.session
-        if self._pulse is not None:
-            self._pulse.mark(session, number)
-        start = len(self._changes)
+    def reply(self, session: int, number: int, result: Any) -> None:
+        """Answer a question about the owner itself, which is no command."""
+        self.turn.say(session, number, encode_answer(number, result, self.turn.revision))
+
+    @property
+    def waiting(self) -> int:
+        """How many commands wait for their answers."""
+        return len(self._waiting)
+
+    # -- commands --------------------------------------------------------------------------------------------
+
+    def _admit(self, call: CallId, peer: Peer, deadline: float) -> None:
+        """Raise the error of a command that is refused whatever it is."""
+        if self._crashed and call in self._crashed:
+            raise CommandCrashedOwner(call[1])
+        if deadline < self._clock.monotonic():
+            raise CallTimeout("the deadline had passed when the owner read the command; nothing was changed")
+        if peer.is_full:
+            raise Overloaded("too many answers to this session are not acknowledged")
+
+    def _decode_all(self, ask: Ask | Batch) -> list[Any]:
+        try:
+            if isinstance(ask, Ask):
+                return [self._decode(ask.command)]
+            if len(ask.commands) > MAX_BATCH:
+                raise CommandInvalid("", f"a batch has at most {MAX_BATCH:,} commands, not {len(ask.commands):,}")
+            return [self._decode(command) for command in ask.commands]
+        except UNDECODABLE as error:
+            raise explain(error) from error
+
+    def _command(self, call: CallId, command: Any, deadline: float) -> None:
+        turn = self.turn
+        context = self._context(call, deadline)
+        deed = turn.begin(functools.partial(self._command, call, command, deadline), call[0])
+        self._mark(*call)
+        self.commands += 1
         try:
             result = self.actor.apply(command, context)
-            entry = self._entry(session, number, command, start, type(command).__name__)
-            revision = self.revision + entry.durable
-            frame = _within_limit(frames.encode(_Answer(number, result, None, revision)))
-        except CommandError as error:
-            self._undo(start)
-            self._seen(session, number, command)
-            self._refuse(session, number, error)
-            return
-        except Exception as error:
-            # A fault of the actor must cost its caller an error and nobody else anything.
-            logger.exception("the actor failed on %s", type(command).__name__)
-            self._undo(start)
-            self._refuse(session, number, CommandFailed(f"{type(error).__name__}: {error}"))
-            return
-        if len(self._changes) == start:
-            self._seen(session, number, command)
+            if result is LATER:
+                self._waiting.put(call, deadline)
+            turn.note(deed, context, type(command).__name__)
+            if result is not LATER:
+                deed.answers.append((*call, encode_answer(call[1], result, turn.revision)))
+        except Exception as error:  # noqa: BLE001 - a fault of the actor must cost its caller an error, others nothing
+            turn.undo(deed)
+            self._refuse(call, deed, _refusal(error, command))
         else:
-            self.revision = revision
-            self._entries.append(entry)
-            peer = self._peers[session]
-            peer.store(number, frame)
-            self._kept.append((session, number, peer.answered, frame))
-        self._out.append((session, number, frame))
+            turn.finish(deed, call)
 
-    def _happen(self, session: int, event: Callable[[Context], None], cause: str) -> None:
-        start = len(self._changes)
+    def _batch(self, call: CallId, commands: list[Any], deadline: float, *, atomic: bool) -> None:
+        turn = self.turn
+        deed = turn.begin(functools.partial(self._batch, call, commands, deadline, atomic=atomic), call[0])
+        self._mark(*call)
+        self.commands += len(commands)
         try:
-            event(self._context(session))
-            entry = self._entry(session, 0, event, start, cause)
+            if atomic:
+                outcomes = self._all_or_nothing(deed, commands, self._context(call, deadline))
+            else:
+                outcomes = [self._part(deed, command, self._context(call, deadline)) for command in commands]
+            deed.answers.append((*call, encode_answer(call[1], outcomes, turn.revision)))
+        except Exception as error:  # noqa: BLE001 - as of a single command
+            turn.undo(deed)
+            self._refuse(call, deed, _refusal(error, None))
+        else:
+            turn.finish(deed, call)
+
+    def _all_or_nothing(self, deed: Deed, commands: list[Any], context: Context) -> list[Outcome]:
+        """The outcomes of an atomic batch, which takes one revision."""
+        outcomes = []
+        for index, command in enumerate(commands):
+            try:
+                outcomes.append(self._at_once(command, context))
+            except Exception as error:
+                refusal = _refusal(error, command)
+                if isinstance(refusal, CommandError):
+                    refusal.index = index
+                raise refusal from error
+        self.turn.note(deed, context, "Batch")
+        return outcomes
+
+    def _part(self, batch: Deed, command: Any, context: Context) -> Outcome:
+        """The outcome of one command of a batch in which each stands for itself."""
+        part = self.turn.begin(batch.again)
+        try:
+            outcome = self._at_once(command, context)
+            self.turn.note(part, context, type(command).__name__)
+        except Exception as error:
+            self.turn.undo(part)
+            refusal = _refusal(error, command)
+            if not isinstance(refusal, CommandError):
+                raise
+            self.turn.refused[refusal.code] += 1
+            return Outcome(_NIL, failure_of(refusal))
+        batch.rows += part.rows
+        batch.steps += part.steps
+        batch.answers += part.answers
+        return outcome
+
+    def _at_once(self, command: Any, context: Context) -> Outcome:
+        result = self.actor.apply(command, context)
+        if result is LATER:
+            raise CommandInvalid("", "a command that would have to wait cannot be part of a batch")
+        return Outcome(msgspec.Raw(frames.encode(result)), None)
+
+    def _refuse(self, call: CallId, deed: Deed, error: CallError | ReadOnly) -> None:
+        if not isinstance(error, ReadOnly):  # then a successor answers
+            self.turn.refuse(call, error, deed)
+
+    def _context(self, call: CallId, deadline: float) -> Context:
+        clock = self._clock
+        return Context(*call, deadline, clock.monotonic(), clock.wall(), self.epoch, self.turn.revision)
+
+    # -- events ----------------------------------------------------------------------------------------------
+
+    def _happen(
+        self,
+        session: int,
+        cause: str,
+        event: Callable[[Context], None],
+        unstorable: Callable[[], None] = lambda: None,
+    ) -> None:
+        """Let something happen that nobody asked for.
+
+        Args:
+            session: Whom it is about; 0 for nobody.
+            cause: Its name.
+            event: Does it.
+            unstorable: Called instead if it changes what cannot be stored now.
+        """
+        turn = self.turn
+        context = self._context((session, 0), 0.0)
+        deed = turn.begin(functools.partial(self._happen, session, cause, event, unstorable))
+        self._mark(0, 0)
+        try:
+            event(context)
+            turn.note(deed, context, cause)
+        except ReadOnly:
+            turn.undo(deed)
         except StorageUnavailable:
-            self._undo(start)
-            self._postpone(session)
-            return
+            turn.undo(deed)
+            unstorable()
         except Exception:
             # Nobody asked for this, so there is nobody to tell; the owner must go on for all the others.
             logger.exception("the actor failed on %s", cause)
-            self._undo(start)
-            return
-        if len(self._changes) > start:
-            self.revision += entry.durable
-            self._entries.append(entry)
+            turn.undo(deed)
+        else:
+            turn.finish(deed, None)
 
-    def _entry(self, session: int, number: int, done: Any, start: int, cause: str) -> _Entry:
-        rows = []
-        durable = []
-        for change in self._changes[start:]:
-            if change.table.durable:
-                durable.append(change)
-                frames.encode((change.key, change.after))  # what cannot be encoded must fail here, not in the journal
-            else:
-                rows.append((change.table.name, change.key, change.after))
-        if durable and self._unstorable is not None:
-            raise self._unstorable
-        step = Step(self.revision + 1, session, cause, self._clock.wall(), durable) if durable else None
-        return _Entry(session, number, done, cause, msgspec.Raw(frames.encode(rows)) if rows else None, step)
+    def _give_up(self, call: CallId, reason: str) -> None:
+        def event(context: Context) -> None:
+            self.actor.cancelled(call, context)
+            context.refuse(call, CallTimeout(reason))
 
-    def _seen(self, session: int, number: int, command: Any) -> None:
-        """A command changed nothing but saw what this turn has not stored yet: it is done again if that fails."""
-        if self._entries:
-            self._entries.append(_Entry(session, number, command, "", None, None))
-
-    def _postpone(self, session: int) -> None:
-        """The end of a session could not be stored: the session is not over before it is."""
-        if session in self._ended:
-            self._ended.remove(session)
-            self._postponed.append(session)
-
-    def _context(self, session: int) -> Context:
-        return Context(session, self._clock.monotonic(), self._clock.wall(), self.epoch, self.revision)
-
-    def _undo(self, start: int) -> None:
-        revert(self._changes[start:])
-        del self._changes[start:]
-
-    def _refuse(self, session: int, number: int, error: CallError) -> None:
-        code, details = (error.code, error.details) if isinstance(error, CommandError) else (type(error).__name__, {})
-        try:
-            failure = Failure(code, str(error), details)
-            frame = _within_limit(frames.encode(_Answer(number, None, failure, self.revision)))
-        except (CommandFailed, TypeError, ValueError, OverflowError, RecursionError):
-            # An error can quote what it refuses, and that may be as long as a message, or of a foreign type.
-            text = str(error)[:_MAX_MESSAGE].encode(errors="replace").decode()
-            failure = Failure(CommandError.code, text, {"code": code})
-            frame = frames.encode(_Answer(number, None, failure, self.revision))
-        self._out.append((session, number, frame))
+        self._happen(call[0], "cancelled", event)
 
     # -- the end of a turn -----------------------------------------------------------------------------------
 
     def commit(self) -> dict[int, list[bytes]]:
         """Store what has changed; returns the encoded Answer frames that may now leave, by session."""
-        if self._entries or self._ended:
+        if not self.turn.is_empty:
             self._store()
-        if self._pulse is not None:
-            self._pulse.clear()
-        out = self._out
-        self._out = []
-        if len(out) == 1:
-            ((session, _, frame),) = out
-            return {session: [frame]}
-        by_session: dict[int, list[bytes]] = {}
-        for session, _, frame in out:
-            by_session.setdefault(session, []).append(frame)
-        return by_session
+        self._mark(0, 0)
+        return self.turn.outgoing()
 
     def _store(self) -> None:
-        record = self._record()
-        if any(entry.step is not None for entry in self._entries):
-            steps = [entry.step for entry in self._entries if entry.step is not None]
+        turn, ledger = self.turn, self.ledger
+        if not turn.read_only:
             try:
-                self._journal.commit(steps, self.turn + 1, record)
+                ledger.store(turn.steps, ledger.record(turn.kept, turn.rows, turn.ended))
             except StorageUnavailable as error:
+                logger.warning("%s", error)
                 self._retreat(error)
-                record = self._record()
-        self.turn += 1
-        self._log.append(record)
-        self._changes.clear()
-        self._entries.clear()
-        self._kept.clear()
-        self._ended.clear()
-        if self._log.size > self._compact_at:
+                ledger.keep(ledger.record(turn.kept, turn.rows, turn.ended))
+            except InDoubt as doubt:
+                logger.warning(
+                    "nobody can tell whether the latest changes are stored: %s; till then none is made", doubt
+                )
+                turn.take_back()
+                turn.read_only = True
+        turn.stored()
+        if ledger.wants_compaction:
             self._compact()
-
-    def _record(self) -> bytes:
-        changes = [entry.rows for entry in self._entries if entry.rows is not None]
-        return encode_record(_Turn(self.turn + 1, self._kept, changes, self._ended))
 
     def _retreat(self, error: StorageUnavailable) -> None:
         """The turn could not be stored: undo all of it, refuse what must be stored, do the rest again."""
-        logger.error("%s", error)
-        entries = self._entries[:]
-        self._undo(0)
-        self._entries.clear()
-        self._kept.clear()
-        undone = {(entry.session, entry.number) for entry in entries}
-        self._out = [answer for answer in self._out if answer[:2] not in undone]
-        for entry in entries:
-            if (peer := self._peers.get(entry.session)) is not None:
-                peer.drop(entry.number)
-            self.revision -= entry.durable
-        self._unstorable = error
-        for entry in entries:
-            if not entry.number:
-                self._happen(entry.session, entry.done, entry.cause)
-            elif entry.session in self._peers:
-                self._command(entry.number, entry.done, self._context(entry.session))
-        self._unstorable = None
+        deeds = self.turn.take_back()
+        self.turn.unstorable = error
+        for deed in deeds:
+            if not deed.asker or deed.asker in self._peers:
+                deed.again()
+        self.turn.unstorable = None
+
+    def _look_again(self) -> None:
+        try:
+            stands = self.ledger.look()
+        except StorageUnavailable:
+            return
+        logger.warning("the journal can be read again; the latest changes are %s", "in it" if stands else "not in it")
+        self.wants_successor = True
 
     def _compact(self) -> None:
-        fresh = SessionLog.create()
         answers = [
-            (session, number, peer.answered, frame)
+            (session, number, peer.acknowledged.upto, frame)
             for session, peer in self._peers.items()
             for number, frame in peer.answers.items()
         ]
-        sessions = [(session, peer.answered) for session, peer in self._peers.items()]
-        sessions += [(session, 0) for session in self._postponed]
+        sessions = [(session, peer.acknowledged.ranges()) for session, peer in self._peers.items()]
+        sessions += [(session, []) for session, _ in self._postponed]
         rows = [
             (table.name, key, record)
-            for table in self.actor.tables
+            for table in self._tables.values()
             if not table.durable
             for key, record in table.items()
         ]
-        fresh.append(encode_record(Record(self.turn, answers, [rows], [], sessions)))
-        self._handover(fresh)
-        self._log.close()
-        self._log = fresh
-        self._compact_at = max(COMPACT_BYTES, 2 * fresh.size)
+        self.ledger.compact(answers, rows, sessions)
 
 
-def _within_limit(frame: bytes) -> bytes:
-    if len(frame) > MAX_ANSWER_BYTES:
-        raise CommandFailed(f"its answer has {len(frame):,} bytes, more than a message may have")
-    return frame
+def _refusal(error: Exception, command: Any) -> CallError | ReadOnly:
+    """What a caller is told of an error that its command raised."""
+    if isinstance(error, CallError | ReadOnly):
+        return error
+    logger.error("the actor failed on %s", type(command).__name__, exc_info=error)
+    return CommandFailed(f"{type(error).__name__}: {error}")

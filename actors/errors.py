@@ -50,7 +50,16 @@ class QueueClosed(QueueError):
 
 
 class QueueShared(QueueError):
-    """A second process uses an end of a queue. Nothing was sent or read: each process needs a queue of its own."""
+    """A second process uses an end of a queue. Nothing was sent or read, and the first one is not affected.
+
+    Args:
+        user: Process id of the first, if it is known.
+    """
+
+    def __init__(self, user: int | None = None) -> None:
+        owner = "another process" if user is None else f"process {user}"
+        super().__init__(f"this end of the queue belongs to {owner}; make a pair of ends for each two processes")
+        self.user = user
 
 
 class MessageTooLarge(QueueError):
@@ -99,6 +108,8 @@ class CommandError(CallError):
     """
 
     code: ClassVar[str] = "CommandError"
+    index: int | None = None
+    """In an atomic batch, the place of the refused command, from 0."""
 
     def __init__(self, message: str, **details: Any) -> None:
         super().__init__(message)

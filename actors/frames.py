@@ -9,8 +9,7 @@ from typing import Any
 
 import msgspec
 
-Range = tuple[int, int]
-"""First and last of consecutive command numbers, both included."""
+from actors.ranges import Range
 
 
 class Hello(msgspec.Struct, frozen=True, array_like=True, tag="hello"):
@@ -41,6 +40,48 @@ class Ask(msgspec.Struct, frozen=True, array_like=True, tag="ask"):
     command: msgspec.Raw
 
 
+class Batch(msgspec.Struct, frozen=True, array_like=True, tag="batch"):
+    """Worker to owner: several commands, done one after the other with nothing in between and answered as one.
+
+    Attributes:
+        number: As of an `Ask`.
+        deadline: As of an `Ask`.
+        answered: As of an `Ask`.
+        atomic: Whether all are undone if one is refused; else each stands for itself.
+        commands: The encoded commands.
+    """
+
+    number: int
+    deadline: float
+    answered: int
+    atomic: bool
+    commands: list[msgspec.Raw]
+
+
+class Inspect(msgspec.Struct, frozen=True, array_like=True, tag="inspect"):
+    """Worker to owner: how are you? Answered with `statistics.OwnerStatistics`; the fields are those of an `Ask`."""
+
+    number: int
+    deadline: float
+    answered: int
+
+
+class Cancel(msgspec.Struct, frozen=True, array_like=True, tag="cancel"):
+    """Worker to owner: nobody waits for this command any more. If the actor has put it off, it is given up."""
+
+    number: int
+
+
+class Acked(msgspec.Struct, frozen=True, array_like=True, tag="acked"):
+    """Worker to owner: these answers have arrived. Needed where a command that waits holds `Ask.answered` back."""
+
+    answered: list[Range]
+
+
+class Bye(msgspec.Struct, frozen=True, array_like=True, tag="bye"):
+    """Worker to owner: this process leaves by itself. The end of the queue follows."""
+
+
 class Welcome(msgspec.Struct, frozen=True, array_like=True, tag="welcome"):
     """Owner to worker: a new life of the owner begins, with the rules that hold in it.
 
@@ -56,11 +97,19 @@ class Welcome(msgspec.Struct, frozen=True, array_like=True, tag="welcome"):
 
 
 class Failure(msgspec.Struct, frozen=True, array_like=True):
-    """Why a command was refused: the code and the details of a `CommandError`."""
+    """Why a command was refused: the code and the details of a `CommandError`.
+
+    Attributes:
+        code: The name of the error's class.
+        message: Its text.
+        details: Its fields.
+        index: In an atomic batch, the place of the refused command, from 0.
+    """
 
     code: str
     message: str
     details: dict[str, Any]
+    index: int | None = None
 
 
 class Answer(msgspec.Struct, frozen=True, array_like=True, tag="answer"):
@@ -68,7 +117,7 @@ class Answer(msgspec.Struct, frozen=True, array_like=True, tag="answer"):
 
     Attributes:
         number: The number of the command.
-        result: The encoded result, nil when there is a failure.
+        result: The encoded result, nil when there is a failure; of a batch, the list of its `Outcome`s.
         failure: Why the command changed nothing, or None.
         revision: Number of the latest durable change when the command was applied.
     """
@@ -79,15 +128,26 @@ class Answer(msgspec.Struct, frozen=True, array_like=True, tag="answer"):
     revision: int
 
 
+class Outcome(msgspec.Struct, frozen=True, array_like=True):
+    """What became of one command of a batch; the fields are those of an `Answer`."""
+
+    result: msgspec.Raw
+    failure: Failure | None
+
+
 class Refused(msgspec.Struct, frozen=True, array_like=True, tag="refused"):
     """Owner to worker: a message could not be understood, so none of it was done."""
 
     reason: str
 
 
-ToOwner = Hello | Ask
+Numbered = Ask | Batch | Inspect
+"""What is answered, by its number."""
+
+ToOwner = Hello | Ask | Batch | Inspect | Cancel | Acked | Bye
 ToWorker = Welcome | Answer | Refused
 
 encode = msgspec.msgpack.Encoder().encode
 decode_to_owner = msgspec.msgpack.Decoder(list[ToOwner]).decode
 decode_to_worker = msgspec.msgpack.Decoder(list[ToWorker]).decode
+decode_outcomes = msgspec.msgpack.Decoder(list[Outcome]).decode

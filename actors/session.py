@@ -16,10 +16,18 @@ import msgspec
 from actors import frames
 from actors.clock import Clock
 from actors.errors import CallError, CallTimeout, CommandError, OutcomeUnknown, Overloaded, SystemStopped
-from actors.frames import Answer, Ask, Hello, Range, Refused, Welcome
+from actors.frames import Acked, Answer, Ask, Batch, Bye, Cancel, Hello, Inspect, Numbered, Refused, Welcome
+from actors.ranges import Ranges
+from actors.statistics import QueueStatistics, SessionStatistics
 
-MESSAGE_BYTES = 256 * 1024
-"""Commands are gathered into one message up to about this size."""
+MESSAGE_BYTES = 48 * 1024
+"""Commands are gathered into one message up to about this size: it then fits one packet of the queue."""
+
+ACKNOWLEDGE_AFTER = 64
+"""While a command waits, so many later answers are acknowledged at a time,"""
+
+ACKNOWLEDGE_BYTES = 1024 * 1024
+"""or as many as have this length together."""
 
 FRAME_BYTES = 64
 """More than a frame adds to the command it carries."""
@@ -29,22 +37,24 @@ _PLAIN_ERRORS: dict[str, type[CallError]] = {cls.__name__: cls for cls in (CallT
 
 
 class Call(msgspec.Struct):
-    """A command on its way, and then its result or error.
+    """A command, or batch, on its way, and then its result or error.
 
     Attributes:
         ask: The frame that carries it.
         changes: Whether the command changes anything.
         on_orphan: What to do with a result that nobody takes.
-        done: True once `result` or `error` is set.
+        done: True once `result` or `error` is set, or nobody waits any more.
+        cancelled: Whether the owner was told that nobody waits.
         result: The encoded result.
         error: Why there is none.
         waiter: Whatever the face waits on.
     """
 
-    ask: Ask
+    ask: Numbered
     changes: bool
     on_orphan: Callable[[msgspec.Raw], bytes | None] | None = None
     done: bool = False
+    cancelled: bool = False
     result: msgspec.Raw | None = None
     error: CallError | None = None
     waiter: Any = None
@@ -84,16 +94,16 @@ class Session:
         self._errors = errors or CommandError.classes()
         self._next_number = 1
         self._calls: dict[int, Call] = {}
-        self._outgoing: list[Hello | Ask] = []
-        self._answered = 0
-        self._answered_above: set[int] = set()
+        self._outgoing: list[frames.ToOwner] = []
+        self._answered = Ranges()
+        self._unacknowledged = 0
+        self._unacknowledged_bytes = 0
         self._closed: SystemStopped | None = None
         self.epoch = 0
         self.number = 0
         self.window = 1
         self.revision = 0
-        self.refused = 0
-        self.unknown_answers = 0
+        self._resent = self._expired = self._refused = self._unknown_answers = 0
 
     # -- calls -----------------------------------------------------------------------------------------------
 
@@ -132,9 +142,46 @@ class Session:
         Raises:
             SystemStopped: The session is over.
         """
+        return self._begin(
+            Ask(self._next_number, deadline, self._answered.upto, msgspec.Raw(command)), changes, on_orphan
+        )
+
+    def batch(self, commands: Iterable[bytes], deadline: float, *, atomic: bool = False) -> Call:
+        """Begin several commands that are done one after the other, with nothing in between, and answered as one.
+
+        Args:
+            commands: The encoded commands; at most `engine.MAX_BATCH`.
+            deadline: Instant by which the owner must start them.
+            atomic: Whether all are undone if one is refused.
+
+        Raises:
+            SystemStopped: The session is over.
+        """
+        raws = [msgspec.Raw(command) for command in commands]
+        return self._begin(Batch(self._next_number, deadline, self._answered.upto, atomic, raws), changes=True)
+
+    def inspect(self, deadline: float) -> Call:
+        """Ask for the owner's statistics."""
+        return self._begin(Inspect(self._next_number, deadline, self._answered.upto), changes=False)
+
+    def tell(self, command: bytes) -> None:
+        """Begin a command whose answer nobody looks at; it is done exactly once all the same, however late.
+
+        Raises:
+            SystemStopped: The session is over.
+        """
+        self.call(command, math.inf).done = True
+
+    def leave(self) -> None:
+        """Say farewell, so that the owner need not wonder how this process ended."""
+        if self.epoch and self._closed is None:
+            self._outgoing.append(Bye())
+
+    def _begin(
+        self, ask: Numbered, changes: bool, on_orphan: Callable[[msgspec.Raw], bytes | None] | None = None
+    ) -> Call:
         if self._closed is not None:
             raise self._closed
-        ask = Ask(self._next_number, deadline, self._answered, msgspec.Raw(command))
         self._next_number += 1
         call = Call(ask, changes, on_orphan)
         self._calls[ask.number] = call
@@ -145,13 +192,17 @@ class Session:
     def abandon(self, call: Call) -> None:
         """Nobody waits for this call any more. It is still done exactly once, and what it may grant is given back.
 
-        That holds too if the result is there already and its caller was interrupted before it could take it; then
-        `outgoing` may have something to send.
+        That holds too if the result is there already and its caller was interrupted before it could take it. The
+        owner is told, in case the command waits for something there; `outgoing` may then have something to send.
         """
         call.waiter = None
         if call.result is not None:
             self._give_back(call, call.result)
         call.done = True
+        if call.number in self._calls and not call.cancelled:
+            call.cancelled = True
+            if self.epoch and self._closed is None:
+                self._outgoing.append(Cancel(call.number))
 
     def ask_again(self) -> None:
         """An answer may have been lost within this process: ask for all that are missing.
@@ -160,10 +211,15 @@ class Session:
         """
         if self.epoch and self._closed is None:
             hello = [frame for frame in self._outgoing if isinstance(frame, Hello)]
-            self._outgoing = [*hello, *(call.ask for call in self._calls.values())]
+            self._outgoing = [*hello, *self._unanswered_frames()]
+
+    def _unanswered_frames(self) -> list[frames.ToOwner]:
+        asks: list[frames.ToOwner] = [call.ask for call in self._calls.values()]
+        return asks + [Cancel(call.number) for call in self._calls.values() if call.cancelled]
 
     def expire(self, call: Call) -> None:
         """The caller's time is over: set the error that says what is known of the command."""
+        self._expired += 1
         self.abandon(call)
         if call.changes and self.epoch:
             call.error = OutcomeUnknown("no answer by the deadline: the change may or may not have been made")
@@ -199,7 +255,7 @@ class Session:
             return message
         count = size = 0
         for frame in waiting:
-            size += FRAME_BYTES + (len(frame.command) if isinstance(frame, Ask) else 0)
+            size += _size(frame)
             if count and size > MESSAGE_BYTES:
                 break
             count += 1
@@ -219,25 +275,28 @@ class Session:
                 case Welcome():
                     self._welcome(frame)
                 case Refused():
-                    self.refused += 1
+                    self._refused += 1
         return completed
 
     def _welcome(self, frame: Welcome) -> None:
+        if self.epoch:
+            self._resent += len(self._calls)
         self.epoch = frame.epoch
         self.number = frame.session
         self.window = frame.window
-        again = [call.ask for call in self._calls.values()]
-        self._outgoing = [Hello(frame.epoch, self._answered_ranges()), *again]
+        self._outgoing = [Hello(frame.epoch, self._answered.ranges()), *self._unanswered_frames()]
 
     def _answer(self, frame: Answer) -> Call | None:
         call = self._calls.get(frame.number)
         if call is None:
-            self.unknown_answers += 1
+            self._unknown_answers += 1
             return None
         if not call.done and frame.failure is None:
             call.result = frame.result  # first of all: an interrupted caller gives back what it finds here
         del self._calls[frame.number]
-        self._note_answered(frame.number)
+        self._answered.add(frame.number)
+        if self._answered.has_gaps:
+            self._acknowledge_soon(len(frame.result))
         if frame.revision > self.revision:  # noqa: PLR1730 - `max` takes three times as long, and this is every call
             self.revision = frame.revision
         if call.done:
@@ -245,18 +304,44 @@ class Session:
                 self._give_back(call, frame.result)
             return None
         if frame.failure is not None:
-            call.error = self._error(frame.failure)
+            call.error = self.error(frame.failure)
         call.done = True
         return call
+
+    def _acknowledge_soon(self, size: int) -> None:
+        """An answer came past a command that waits, so the next `Ask` cannot acknowledge it: it is done apart."""
+        self._unacknowledged += 1
+        self._unacknowledged_bytes += size
+        if self._unacknowledged >= ACKNOWLEDGE_AFTER or self._unacknowledged_bytes >= ACKNOWLEDGE_BYTES:
+            self._outgoing.append(Acked(self._answered.ranges()))
+            self._unacknowledged = self._unacknowledged_bytes = 0
 
     def _give_back(self, call: Call, result: msgspec.Raw) -> None:
         if call.on_orphan is None or self.is_closed():
             return
         compensation = call.on_orphan(result)
         if compensation is not None:
-            self.abandon(self.call(compensation, math.inf))
+            self.tell(compensation)
 
-    def _error(self, failure: frames.Failure) -> CallError:
+    def outcomes(self, call: Call) -> list[msgspec.Raw | CallError]:
+        """The encoded results of a batch, and the errors of those of its commands that were refused.
+
+        Raises:
+            CallError: The whole batch was refused, or nothing is known of it.
+        """
+        return [
+            outcome.result if outcome.failure is None else self.error(outcome.failure)
+            for outcome in frames.decode_outcomes(call.value())
+        ]
+
+    def error(self, failure: frames.Failure) -> CallError:
+        """The error that a refusal stands for."""
+        error = self._rebuild(failure)
+        if failure.index is not None and isinstance(error, CommandError):
+            error.index = failure.index
+        return error
+
+    def _rebuild(self, failure: frames.Failure) -> CallError:
         plain = _PLAIN_ERRORS.get(failure.code)
         if plain is not None:
             return plain(failure.message)
@@ -268,36 +353,26 @@ class Session:
                 pass
         return CommandError(failure.message, **{**failure.details, "code": failure.code})
 
-    # -- what has been answered ------------------------------------------------------------------------------
+    def statistics(self, queue: QueueStatistics) -> SessionStatistics:
+        """A snapshot; `queue` is that of this process's end of the queue."""
+        return SessionStatistics(
+            session=self.number,
+            epoch=self.epoch,
+            revision=self.revision,
+            window=self.window,
+            unanswered=len(self._calls),
+            asked=self._next_number - 1,
+            answered=self._next_number - 1 - len(self._calls),
+            resent=self._resent,
+            expired=self._expired,
+            refused=self._refused,
+            unknown_answers=self._unknown_answers,
+            queue=queue,
+        )
 
-    def _note_answered(self, number: int) -> None:
-        if number != self._answered + 1:
-            self._answered_above.add(number)
-            return
-        self._answered = number
-        above = self._answered_above
-        while above and self._answered + 1 in above:
-            self._answered += 1
-            above.remove(self._answered)
 
-    def _answered_ranges(self) -> list[Range]:
-        ranges = [(1, self._answered)] if self._answered else []
-        return ranges + list(_ranges(sorted(self._answered_above)))
-
-
-def _ranges(numbers: Iterable[int]) -> Iterable[Range]:
-    """Consecutive numbers as ranges.
-
-    >>> list(_ranges([3, 4, 5, 9]))
-    [(3, 5), (9, 9)]
-    """
-    first = last = None
-    for number in numbers:
-        if last is not None and number == last + 1:
-            last = number
-            continue
-        if first is not None and last is not None:
-            yield first, last
-        first = last = number
-    if first is not None and last is not None:
-        yield first, last
+def _size(frame: frames.ToOwner) -> int:
+    """About how many bytes a frame takes in a message."""
+    if isinstance(frame, Ask):
+        return FRAME_BYTES + len(frame.command)
+    return FRAME_BYTES + (sum(map(len, frame.commands)) if isinstance(frame, Batch) else 0)

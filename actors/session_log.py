@@ -15,6 +15,8 @@ from typing import Any
 
 import msgspec
 
+from actors.ranges import Range
+
 GROWTH_BYTES = 1024 * 1024
 """How much room a log gets at a time."""
 
@@ -29,14 +31,14 @@ class Record(msgspec.Struct, frozen=True, array_like=True):
         answers: Session, number, what the session has acknowledged up to, and the encoded Answer frame.
         changes: For each thing that was done: table, key and record (None: deleted) of what is not durable.
         ended: The sessions that ended in it.
-        sessions: In a snapshot, each session and what it has acknowledged up to.
+        sessions: In a snapshot, each session and the numbers it has acknowledged.
     """
 
     turn: int
     answers: list[tuple[int, int, int, bytes]]
     changes: list[list[tuple[str, Any, Any]]]
     ended: list[int]
-    sessions: list[tuple[int, int]] = []
+    sessions: list[tuple[int, list[Range]]] = []
 
 
 encode_record = msgspec.msgpack.Encoder().encode

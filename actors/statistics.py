@@ -102,12 +102,12 @@ class SessionStatistics(msgspec.Struct, frozen=True):
 
 
 class OwnerStatistics(msgspec.Struct, frozen=True):
-    """The owner; counts are those of this life.
+    """The owner; counts are those of this life, unless said otherwise.
 
     Attributes:
         epoch: Number of this life.
         revision: Number of the latest durable change.
-        turns: Turns that stored something.
+        turns: Number of the latest turn that stored something, counted over all lives.
         commands: Commands applied.
         repeated: Commands that had been done before and were answered from memory.
         refused: Commands that were refused with a typed error, by its code.

@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from registry.kinds import BackendStatus as BackendStatus
     from registry.kinds import BackendType as BackendType
     from registry.kinds import DiscoverySource as DiscoverySource
+    from registry.kinds import Durability as Durability
     from registry.kinds import Outcome as Outcome
     from registry.models import Backend as Backend
     from registry.models import BackendView as BackendView
@@ -49,6 +50,7 @@ _HOMES = {
     "BackendView": "models",
     "DiscoverySource": "kinds",
     "DuplicateBackend": "errors",
+    "Durability": "kinds",
     "InvalidField": "errors",
     "Lease": "models",
     "LeaseNotFound": "errors",

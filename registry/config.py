@@ -16,7 +16,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, SecretStr, Va
 from pydantic_core import ErrorDetails
 
 from registry.errors import ConfigError
-from registry.kinds import BackendType, DiscoverySource
+from registry.kinds import BackendType, DiscoverySource, Durability
 from registry.logs import LogFormat
 from registry.models import Backend, Name, Url
 
@@ -126,6 +126,8 @@ class Config(BaseModel):
         gateways: Number of gateway processes.
         data_dir: Where durable state lives; under the XDG state directory unless given.
         ephemeral: Keep state in a temporary directory that is removed at the end.
+        durability: What an answered change outlives: `process`, the end of any process, or `power`, the loss of power
+            as well, for which each turn of the owner waits for the disk.
         log_format: `text` or `json`.
         backends: The backends that the operator names.
         refresh_s: Time between two questions to a backend for its models, in seconds.
@@ -146,6 +148,7 @@ class Config(BaseModel):
     gateways: Annotated[int, Field(ge=1, le=64)] = 2
     data_dir: Path | None = None
     ephemeral: bool = False
+    durability: Durability = Durability.PROCESS
     log_format: LogFormat = LogFormat.TEXT
     backends: Annotated[tuple[BackendConfig, ...], Field(max_length=10_000)] = ()
     refresh_s: Seconds = 5.0

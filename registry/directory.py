@@ -12,6 +12,7 @@ import msgspec
 from actors.directory_lock import lock_directory
 from actors.errors import StartFailed
 from actors.forks import LINEAGE
+from registry.kinds import Durability
 from registry.owner import Options
 
 SOCKET = "registry.sock"
@@ -62,9 +63,14 @@ class StateDirectory:
         """Where other processes join the system."""
         return self.path / SOCKET
 
-    def owner_options(self) -> bytes:
-        """What the owner process is told of it."""
-        return msgspec.msgpack.encode(Options(str(self.path), self._ephemeral))
+    def owner_options(self, durability: Durability = Durability.PROCESS, *, recover: bool = False) -> bytes:
+        """What the owner process is told of it.
+
+        Args:
+            durability: What an answered change outlives.
+            recover: Whether a damaged journal is replaced by what is readable of it.
+        """
+        return msgspec.msgpack.encode(Options(str(self.path), self._ephemeral, durability, recover))
 
     def close(self) -> None:
         """Give up this process's hold on it, and remove what an owner that was killed could not."""

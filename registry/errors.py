@@ -6,7 +6,8 @@ RegistryError (an actors.CommandError: the owner said no, and nothing was change
 ├── InvalidField             a field is out of its limits
 ├── ModelNotFound            no backend has this model
 ├── NoBackendAvailable       some have it, but none of them can be given a request now
-└── LeaseNotFound            given back before, expired, or never this session's
+├── LeaseNotFound            given back before, expired, or never this session's
+└── Compacted                the history of changes does not reach back that far
 
 ConfigError                  the configuration or a flag is wrong (not an answer of the owner)
 """
@@ -87,6 +88,24 @@ class LeaseNotFound(RegistryError):
     def __init__(self, lease: int) -> None:
         super().__init__(f"no such lease of this session: {lease}", lease=lease)
         self.lease = lease
+
+
+class Compacted(RegistryError):
+    """The history of changes does not reach back that far: read everything, and go on from there.
+
+    Args:
+        since: The revision after which changes were asked for.
+        oldest: The first change that is still in the history, or the next one to come.
+    """
+
+    def __init__(self, since: int, oldest: int) -> None:
+        super().__init__(
+            f"the changes after revision {since} are not kept any more, only those from {oldest} on",
+            since=since,
+            oldest=oldest,
+        )
+        self.since = since
+        self.oldest = oldest
 
 
 class ConfigError(Exception):

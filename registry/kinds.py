@@ -41,6 +41,15 @@ class DiscoverySource(StrEnum):
     """Added by somebody at run time."""
 
 
+class Durability(StrEnum):
+    """What an answered change outlives."""
+
+    PROCESS = "process"
+    """The end of any process, however it comes. After a loss of power the latest changes may be missing."""
+    POWER = "power"
+    """The loss of power as well: every turn of the owner waits for the disk."""
+
+
 class Outcome(StrEnum):
     """How a request ended, as its lease is given back."""
 

@@ -15,17 +15,21 @@ from actors.journal import Journal
 from actors.tables import Table
 from registry import commands as c
 from registry.errors import ModelNotFound, NoBackendAvailable
-from registry.kinds import BackendStatus, Outcome
+from registry.kinds import BackendStatus, Durability, Outcome
 from registry.metrics import BackendMetrics, Metrics
 from registry.policies.least_pending import least_pending
 from registry.state.backends import Backends
 from registry.state.leases import Leases
 from registry.state.records import BackendState, Grant, HeldLease, LeaseRecord
 from registry.state.traffic import Traffic, histograms
+from registry.stores.recovery import recover
 from registry.stores.sqlite import SqliteJournal
 
 RETRY_AFTER_S = 5.0
 """When to ask again for a model whose backends are all unavailable."""
+
+JOURNAL = "registry.db"
+"""Name of the journal's file in the data directory."""
 
 NAMED_MODELS = 20
 """How many available models an error about an unknown one names."""
@@ -147,10 +151,14 @@ class Options(msgspec.Struct, frozen=True):
     Attributes:
         directory: Where the journal is.
         ephemeral: Whether the directory is removed at the end.
+        durability: What an answered change outlives.
+        recover: Whether a damaged journal is replaced by what is readable of it.
     """
 
     directory: str
     ephemeral: bool
+    durability: Durability = Durability.PROCESS
+    recover: bool = False
 
 
 def build(options: bytes) -> tuple[Actor, Journal]:
@@ -158,7 +166,10 @@ def build(options: bytes) -> tuple[Actor, Journal]:
     wanted = msgspec.msgpack.decode(options, type=Options)
     directory = Path(wanted.directory)
     actor = RegistryActor()
-    journal = SqliteJournal(directory / "registry.db", actor.tables)
+    path = directory / JOURNAL
+    if wanted.recover:
+        recover(path, actor.tables)
+    journal = SqliteJournal(path, actor.tables, wanted.durability)
     return actor, _Ephemeral(journal, directory) if wanted.ephemeral else journal
 
 

@@ -32,8 +32,12 @@ KILL_MARGIN_S = 2.0
 """How much longer than its streams a gateway may take to end."""
 
 
-def serve(config: Config) -> None:
+def serve(config: Config, *, recover: bool = False) -> None:
     """Run the server until it is told to stop.
+
+    Args:
+        config: All settings.
+        recover: Whether a damaged journal is replaced by what is readable of it.
 
     Raises:
         ConfigError: A key cannot be read from its file.
@@ -45,7 +49,8 @@ def serve(config: Config) -> None:
     with _listen(config.host, config.port) as listening:
         directory = StateDirectory(path, f"actor-registry (pid {os.getpid()})")
         try:
-            owner = OwnerSpec("registry.owner:build", directory.owner_options(), (directory.lock_fd,))
+            options = directory.owner_options(config.durability, recover=recover)
+            owner = OwnerSpec("registry.owner:build", options, (directory.lock_fd,))
             supervisor = Supervisor(owner, attach=str(directory.socket))
             for spec in _workers(config, api_keys, listening):
                 supervisor.add(spec)

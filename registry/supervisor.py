@@ -12,7 +12,7 @@ import threading
 from collections.abc import Awaitable, Callable, Coroutine
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Concatenate, ParamSpec, Self
+from typing import Any, Concatenate, Literal, ParamSpec, Self
 
 from actors.channel import Channel
 from actors.child import Child
@@ -26,6 +26,7 @@ from actors.statistics import SupervisorStatistics
 from registry.client import AsyncRegistry, Registry
 from registry.connection import join
 from registry.directory import StateDirectory
+from registry.kinds import Durability
 
 P = ParamSpec("P")
 
@@ -71,25 +72,34 @@ class Supervisor:
 
     Args:
         data_dir: Where durable state lives; None for a temporary directory that is removed at the end.
+        durability: What an answered change outlives: the end of any process, or the loss of power as well.
+        recover: If the journal in `data_dir` is damaged, keep it under another name and go on with what is readable
+            of it; the log says what that is. A sound one is left alone.
         log_level: From which level on the supervisor logs to standard error.
 
     Raises:
         AlreadyRunning: Another system holds the data directory.
         StartFailed: The owner could not start, and why.
         MissingMainGuard: A worker imported the script that starts the system.
+        ValueError: There is no such durability.
     """
 
-    def __init__(self, data_dir: Path | str | None = None, *, log_level: int = logging.WARNING) -> None:
+    def __init__(
+        self,
+        data_dir: Path | str | None = None,
+        *,
+        durability: Durability | Literal["process", "power"] = Durability.PROCESS,
+        recover: bool = False,
+        log_level: int = logging.WARNING,
+    ) -> None:
+        if durability not in set(Durability):
+            raise ValueError(f"durability must be 'process' or 'power', not {durability!r}")
         refuse_nested_start()
         path = None if data_dir is None else Path(data_dir)
         self._directory = StateDirectory(path, f"{Path(sys.argv[0]).name or 'python'} (pid {os.getpid()})")
-        settings = Settings(
-            "registry.owner:build",
-            self._directory.owner_options(),
-            STOP_BUDGET_S,
-            log_level,
-            attach=str(self._directory.socket),
-        )
+        options = self._directory.owner_options(Durability(durability), recover=recover)
+        socket = str(self._directory.socket)
+        settings = Settings("registry.owner:build", options, STOP_BUDGET_S, log_level, attach=socket)
         self._numbers = itertools.count(1)
         self._stopped = False
         self._elsewhere = False

@@ -9,6 +9,8 @@ from typing import Annotated
 import typer
 
 from registry.config import load_config
+from registry.errors import ConfigError
+from registry.kinds import Durability
 from registry.logs import LogFormat
 
 
@@ -37,6 +39,18 @@ def serve(  # noqa: PLR0917 - typer makes the flags from them; nobody passes the
     ephemeral: Annotated[
         bool | None, typer.Option("--ephemeral", help="Keep state in a temporary directory, removed at the end.")
     ] = None,
+    durability: Annotated[
+        Durability | None,
+        typer.Option(
+            envvar="ACTOR_REGISTRY_DURABILITY",
+            help="What an answered change outlives: any process, or the loss of power too.",
+            show_default="process",
+        ),
+    ] = None,
+    recover: Annotated[
+        bool,
+        typer.Option("--recover", help="Keep what is readable of a damaged journal, and the damaged file beside it."),
+    ] = False,
     backend: Annotated[
         list[str] | None,
         typer.Option(metavar="URL", help="A backend's base address; repeatable. Its models are asked from it."),
@@ -55,11 +69,14 @@ def serve(  # noqa: PLR0917 - typer makes the flags from them; nobody passes the
             "gateways": gateways,
             "data_dir": data_dir,
             "ephemeral": ephemeral,
+            "durability": durability,
             "backends": [{"url": url} for url in backend or ()],
             "log_format": log_format,
         },
         os.environ,
     )
+    if recover and settings.ephemeral:
+        raise ConfigError("recover and ephemeral exclude each other: there is nothing to recover in a new directory")
     from registry.server import serve as serve_with  # noqa: PLC0415 - it imports a lot, and the settings may be wrong
 
-    serve_with(settings)
+    serve_with(settings, recover=recover)

@@ -1,4 +1,4 @@
-"""The journal in SQLite: the durable tables themselves, one transaction a turn."""
+"""The journal in SQLite: the durable tables themselves and their recent history, one transaction a turn."""
 
 from __future__ import annotations
 
@@ -8,17 +8,26 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-import msgspec
-
-from actors.errors import StartFailed, StorageUnavailable
+from actors.errors import StorageUnavailable
 from actors.journal import Loaded, Step
-from actors.tables import Change, Table
+from registry.errors import Compacted
+from registry.kinds import Durability
+from registry.stores.files import keep_private, open_database, plain
+from registry.stores.history import HistoryTable, StoredStep, Writes, encode_turn, oldest_revision, read_history
+from registry.stores.recovery import finish_recovery
+from registry.stores.schema import (
+    AnyTable,
+    bring_up_to_date,
+    check,
+    position,
+    refuse_emptied,
+    refuse_newer,
+    rows,
+    usable,
+)
 
-BUSY_TIMEOUT_S = 0.5
-"""How long a turn waits for somebody else who writes to the file; nobody should."""
-
-FORMAT = 1
-"""Version of the file; a newer one is refused."""
+SYNCHRONOUS = {Durability.PROCESS: "NORMAL", Durability.POWER: "FULL"}
+"""What SQLite is told."""
 
 
 class SqliteJournal:
@@ -27,93 +36,120 @@ class SqliteJournal:
     Args:
         path: The file; made if it is not there.
         tables: The actor's tables, of which the durable ones are stored.
+        durability: What a stored turn outlives.
 
     Raises:
-        StartFailed: The file cannot be opened, is damaged or of a newer format.
+        JournalDamaged: The file is damaged, or a newer version wrote it; nothing was changed in it.
+        StartFailed: The file cannot be opened.
     """
 
-    def __init__(self, path: Path, tables: Sequence[Table[Any, Any]]) -> None:
+    def __init__(self, path: Path, tables: Sequence[AnyTable], durability: Durability = Durability.PROCESS) -> None:
         self._path = path
-        self._tables = [table.name for table in tables if table.durable]
-        self._encode = msgspec.json.Encoder().encode
-        try:
+        self._tables = tables
+        self._synchronous = SYNCHRONOUS[durability]
+        self._db: sqlite3.Connection | None = None
+        with usable(path):
+            finish_recovery(path)
             path.touch(mode=0o600)
-            self._db = sqlite3.connect(path, timeout=BUSY_TIMEOUT_S, isolation_level=None)
+            keep_private(path)
+            self._check()
+            self._db = open_database(path, "rw", self._synchronous)
             with contextlib.ExitStack() as unless_prepared:
-                unless_prepared.callback(self._db.close)
-                self._prepare()
+                unless_prepared.callback(self.close)
+                bring_up_to_date(self._db, tables)
+                self._history = HistoryTable(self._db)
                 unless_prepared.pop_all()
-        except (OSError, sqlite3.Error) as error:
-            reason = f"the journal {path} cannot be used: {error}"
-            raise StartFailed(reason) from error
 
-    def _prepare(self) -> None:
-        db = self._db
-        found = db.execute("PRAGMA user_version").fetchone()[0]
-        if found > FORMAT:
-            reason = (
-                f"the journal {self._path} has format {found}, this version knows up to {FORMAT}:"
-                " a newer actor-registry wrote it"
-            )
-            raise StartFailed(reason)
-        db.execute("PRAGMA synchronous = NORMAL")
-        if found == FORMAT:
-            return  # nothing to write: the owner must start on a full disk too, and serve what it has
-        db.execute("PRAGMA journal_mode = WAL")
-        for name in self._tables:
-            db.execute(f'CREATE TABLE IF NOT EXISTS "{name}" (key TEXT PRIMARY KEY, record TEXT NOT NULL)')
-        db.execute(
-            "CREATE TABLE IF NOT EXISTS journal"
-            " (one INTEGER PRIMARY KEY CHECK (one = 1), revision INTEGER NOT NULL, turn INTEGER, record BLOB)"
-        )
-        db.execute("INSERT OR IGNORE INTO journal VALUES (1, 0, NULL, NULL)")
-        db.execute(f"PRAGMA user_version = {FORMAT}")
+    def _check(self) -> None:
+        """Refuse what is damaged, through a connection that cannot change it."""
+        if not self._path.stat().st_size:
+            refuse_emptied(self._path)
+            return
+        with contextlib.closing(open_database(self._path, "ro")) as db:
+            refuse_newer(self._path, db)
+            check(db, self._tables)
 
     def load(self) -> Loaded:
-        """Everything stored."""
-        revision, turn, record = self._db.execute("SELECT revision, turn, record FROM journal").fetchone()
-        return Loaded(self._rows(), revision, None if turn is None else (turn, record))
+        """Everything stored. Records are of their tables' types: what does not fit raises `JournalDamaged`."""
+        with usable(self._path):
+            db = self._connected()
+            revision, turn = position(db)
+        return Loaded(self._rows(db), revision, turn)
 
-    def _rows(self) -> Iterator[tuple[str, Any, Any]]:
-        decode = msgspec.json.decode
-        try:
-            for name in self._tables:
-                for key, record in self._db.execute(f'SELECT key, record FROM "{name}" ORDER BY rowid'):  # noqa: S608 - our own names
-                    yield name, decode(key), decode(record)
-        except (sqlite3.Error, msgspec.DecodeError) as error:
-            reason = f"the journal {self._path} is damaged: {error}"
-            raise StartFailed(reason) from error
+    def _rows(self, db: sqlite3.Connection) -> Iterator[tuple[str, Any, Any]]:
+        with usable(self._path):
+            yield from rows(db, self._tables)
 
     def commit(self, steps: Sequence[Step], turn: int, record: bytes) -> None:
         """Store a turn, wholly or not at all; raises `StorageUnavailable`."""
-        db = self._db
+        text, writes = encode_turn(steps)
         try:
+            db = self._connected()
             db.execute("BEGIN IMMEDIATE")
-            for change in (change for step in steps for change in step.changes):
-                self._write(change)
+            _write(db, writes)
+            self._history.append(db, steps, text)
             db.execute("UPDATE journal SET revision = ?, turn = ?, record = ?", (steps[-1].revision, turn, record))
             db.execute("COMMIT")
         except sqlite3.Error as error:
-            if db.in_transaction:
-                db.execute("ROLLBACK")
-            raise StorageUnavailable(str(error)) from error
-
-    def _write(self, change: Change) -> None:
-        name = change.table.name
-        key = self._encode(change.key).decode()
-        if change.after is None:
-            self._db.execute(f'DELETE FROM "{name}" WHERE key = ?', (key,))  # noqa: S608 - our own names
-            return
-        self._db.execute(
-            f'INSERT INTO "{name}" VALUES (?, ?) ON CONFLICT (key) DO UPDATE SET record = excluded.record',  # noqa: S608 - our own names
-            (key, self._encode(change.after).decode()),
-        )
+            self._disconnect()
+            raise StorageUnavailable(plain(error)) from error
+        self._history.appended(db, text)
 
     def holds(self, turn: int) -> bool:
-        """Whether this turn is the latest one stored."""
-        loaded = self.load()
-        return loaded.turn is not None and loaded.turn[0] == turn
+        """Open the file anew and look whether this turn is the latest one in it; raises `StorageUnavailable`."""
+        self._disconnect()
+        try:
+            stored = self._connected().execute("SELECT turn FROM journal").fetchone()
+        except sqlite3.Error as error:
+            self._disconnect()
+            raise StorageUnavailable(plain(error)) from error
+        return bool(stored == (turn,))
+
+    def oldest_revision(self) -> int:
+        """The first revision from which on the history is whole; raises `StorageUnavailable`."""
+        try:
+            return oldest_revision(self._connected())
+        except sqlite3.Error as error:
+            raise StorageUnavailable(plain(error)) from error
+
+    def history(self, since: int) -> Iterator[StoredStep]:
+        """The steps after a revision, in order.
+
+        Raises:
+            Compacted: The history does not reach back that far.
+            StorageUnavailable: It cannot be read.
+        """
+        oldest = self.oldest_revision()
+        if since + 1 < oldest:
+            raise Compacted(since, oldest)
+        return read_history(self._connected(), since)
 
     def close(self) -> None:
         """Finish, leaving everything in the file."""
-        self._db.close()
+        self._disconnect()
+
+    def _connected(self) -> sqlite3.Connection:
+        """The open file; opened anew after a failure, since a connection made while the disk was read-only stays so."""
+        if self._db is None:
+            self._db = open_database(self._path, "rw", self._synchronous)
+        return self._db
+
+    def _disconnect(self) -> None:
+        """Close the file; what a transaction has not stored is undone with it."""
+        db, self._db = self._db, None
+        if db is not None:
+            with contextlib.suppress(sqlite3.Error):
+                if db.in_transaction:
+                    db.execute("ROLLBACK")
+            db.close()
+
+
+def _write(db: sqlite3.Connection, writes: Writes) -> None:
+    for name, records in writes:
+        if None in records.values():
+            db.executemany(f'DELETE FROM "{name}" WHERE key = ?', [(key,) for key in records])  # noqa: S608 - our own names
+        else:
+            db.executemany(
+                f'INSERT INTO "{name}" VALUES (?, ?) ON CONFLICT (key) DO UPDATE SET record = excluded.record',  # noqa: S608 - our own names
+                records.items(),
+            )

@@ -8,7 +8,7 @@ from typing import Any
 
 import msgspec
 
-from actors.actor import Actor, Context
+from actors.actor import LATER, Actor, CallId, Context
 from actors.errors import CommandError, StorageUnavailable
 from actors.exits import Exit
 from actors.journal import Journal, Loaded, NoJournal, Step
@@ -40,6 +40,14 @@ class GiveBack(msgspec.Struct, frozen=True, tag=True, forbid_unknown_fields=True
 
 class Held(msgspec.Struct, frozen=True, tag=True, forbid_unknown_fields=True):
     """What all sessions hold."""
+
+
+class Queue(msgspec.Struct, frozen=True, tag=True, forbid_unknown_fields=True):
+    """Stand in line; answered when it is one's turn, with how many were served before."""
+
+
+class Serve(msgspec.Struct, frozen=True, tag=True, forbid_unknown_fields=True):
+    """Let the first in line have its answer; answered with how many still wait, or None if nobody did."""
 
 
 class Fail(msgspec.Struct, frozen=True, tag=True, forbid_unknown_fields=True):
@@ -75,20 +83,21 @@ class Refused(CommandError):
 class CounterActor(Actor):
     """Counts and holds."""
 
-    commands = Increment | Get | Take | GiveBack | Held | Fail | Nested | Repeat
+    commands = Increment | Get | Take | GiveBack | Held | Queue | Serve | Fail | Nested | Repeat
 
     def __init__(self) -> None:
         self.passing: Table[str, int] = Table("passing", str, int, durable=False)
         self.lasting: Table[str, int] = Table("lasting", str, int, durable=True)
         self.held: Table[int, int] = Table("held", int, int, durable=False)
+        self.line: Table[CallId, int] = Table("line", tuple[int, int], int, durable=False)
         self.ticks = 0
         self.exits: list[Exit | None] = []
 
     @property
     def tables(self) -> Sequence[Table[Any, Any]]:
-        return [self.passing, self.lasting, self.held]
+        return [self.passing, self.lasting, self.held, self.line]
 
-    def apply(self, command: Any, context: Context) -> Any:  # noqa: PLR0911 - one for each command
+    def apply(self, command: Any, context: Context) -> Any:  # noqa: C901, PLR0911 - one case for each command
         match command:
             case Increment(key, durable):
                 table = self.lasting if durable else self.passing
@@ -104,12 +113,32 @@ class CounterActor(Actor):
                 return None
             case Held():
                 return sum(self.held.values())
+            case Queue():
+                place = self.passing.get("place") or 0
+                self.passing.put("place", place + 1)
+                self.line.put(context.call, place)
+                return LATER
+            case Serve():
+                return self._serve(context)
             case Nested(value):
                 return value
             case Repeat(times):
                 return "x" * times
             case Fail(how):
                 return self._fail(how)
+
+    def _serve(self, context: Context) -> int | None:
+        if not self.line:
+            return None
+        first = min(self.line, key=lambda call: self.line.get(call) or 0)
+        self.line.delete(first)
+        served = self.passing.get("served") or 0
+        self.passing.put("served", served + 1)
+        context.answer(first, served)
+        return len(self.line)
+
+    def cancelled(self, call: CallId, context: Context) -> None:  # noqa: ARG002 - the contract's
+        self.line.delete(call)
 
     def _fail(self, how: str) -> Any:
         self.passing.put("broken", 1)

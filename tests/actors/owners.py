@@ -49,10 +49,10 @@ class LocalOwner:
         def live() -> None:
             owner.greet_all(known)
             owner.run()
-            for member in owner._members.values():
+            for member in owner._sessions.values():
                 member.channel.close()
             owner._epoll.close()
-            engine._log.close()
+            engine.ledger._log.close()
 
         self._thread = threading.Thread(target=live)
         self._thread.start()

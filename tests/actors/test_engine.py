@@ -6,8 +6,7 @@ from typing import Any
 import msgspec
 import pytest
 
-import actors.engine as engine_module
-from actors import frames
+from actors import frames, ledger, peers
 from actors.clock import ManualClock
 from actors.engine import Engine
 from actors.frames import Ask
@@ -132,9 +131,9 @@ def test_a_command_that_fails_changes_nothing(log: SessionLog, how: str, code: s
     logging.getLogger("actors.engine").setLevel(logging.CRITICAL)
     life = Life(log)
     life.ask(1, Increment("a"))
-    before = rows(life.actor), life.engine.revision
+    before = rows(life.actor), life.engine.turn.revision
     assert life.ask(2, Fail(how)) == code
-    assert (rows(life.actor), life.engine.revision) == before
+    assert (rows(life.actor), life.engine.turn.revision) == before
     assert life.ask(3, Increment("a")) == 2
 
 
@@ -174,7 +173,7 @@ def test_a_command_that_comes_too_late_is_not_done(log: SessionLog) -> None:
 
 def test_a_session_that_never_acknowledges_is_refused_at_last(log: SessionLog, monkeypatch: pytest.MonkeyPatch) -> None:
     """Its stored answers have a bound; others are served, and it is too as soon as it acknowledges."""
-    monkeypatch.setattr(engine_module, "MAX_STORED_BYTES", 10_000)
+    monkeypatch.setattr(peers, "MAX_STORED_BYTES", 10_000)
     life = Life(log)
     results = [life.ask(number, Increment("a")) for number in range(1, 100)]
     refused = results.index("Overloaded")
@@ -193,7 +192,7 @@ def test_the_next_life_knows_what_was_answered(log: SessionLog) -> None:
         life.ask(number, command)
     after = Life(life.log, journal, epoch=2)
     assert rows(after.actor) == rows(life.actor)
-    assert (after.engine.revision, after.engine.turn, after.known) == (1, 4, {S})
+    assert (after.engine.turn.revision, after.engine.ledger.turn, after.known) == (1, 4, {S})
     assert [after.ask(n, Increment("a")) for n in (1, 2, 3, 4)] == [1, 1, 1, 2]
 
 
@@ -207,14 +206,14 @@ def test_a_turn_that_reached_the_journal_but_not_the_log_stands(log: SessionLog)
     life.say(3, Increment("b"))
     life.answers()
     after = Life(log_of(content), journal, epoch=2)
-    assert (after.engine.turn, after.engine.revision) == (2, 2)
+    assert (after.engine.ledger.turn, after.engine.turn.revision) == (2, 2)
     assert [after.ask(2, Increment("a", durable=True)), after.ask(3, Increment("b"))] == [2, 1]
     assert rows(Life(after.log, journal, epoch=3).actor) == rows(life.actor)
 
 
 def bytes_of(life: Life) -> bytes:
     """What a life has written to its session log."""
-    return os.pread(life.log.fileno(), life.engine._log.size, 0)
+    return os.pread(life.log.fileno(), life.engine.ledger._log.size, 0)
 
 
 def log_of(content: bytes) -> SessionLog:
@@ -244,11 +243,11 @@ def test_a_torn_tail_costs_only_the_last_turn(log: SessionLog) -> None:
     for end in range(whole, len(content)):
         torn = log_of(content[:end])
         after = Life(torn, epoch=2)
-        assert after.engine.turn == 1
+        assert after.engine.ledger.turn == 1
         assert after.ask(2, Increment("a")) == 2
         last = Life(torn, epoch=3)
         assert last.ask(3, Increment("a")) == 3
-        for used in (torn, after.engine._log, last.engine._log):
+        for used in (torn, after.engine.ledger._log, last.engine.ledger._log):
             used.close()
 
 
@@ -262,9 +261,9 @@ def test_any_damaged_byte_of_the_last_record_is_noticed(log: SessionLog) -> None
     for at in range(whole, len(content)):
         damaged = log_of(content[:at] + bytes([content[at] ^ 0x55]) + content[at + 1 :])
         after = Life(damaged, epoch=2)
-        assert after.engine.turn == 1
+        assert after.engine.ledger.turn == 1
         damaged.close()
-        after.engine._log.close()
+        after.engine.ledger._log.close()
 
 
 def test_a_log_grows_with_what_it_holds(log: SessionLog) -> None:
@@ -286,7 +285,7 @@ def test_a_turn_that_cannot_be_stored_is_undone(log: SessionLog) -> None:
     for number, command in enumerate(commands, 2):
         life.say(number, command)
     assert life.answers() == {2: 1, 3: "StorageUnavailable", 4: 1, 5: 2, 6: "Refused"}
-    assert life.engine.revision == 1
+    assert life.engine.turn.revision == 1
     journal.fails = False
     assert life.ask(7, Increment("a", durable=True)) == 2
     after = Life(life.log, journal, epoch=2)
@@ -311,7 +310,7 @@ def test_a_session_that_ends_in_a_turn_that_cannot_be_stored_ends_all_the_same(l
 
 def test_a_compacted_log_says_the_same(log: SessionLog, monkeypatch: pytest.MonkeyPatch) -> None:
     """After compaction a next life knows the same state, answers and sessions, also those without stored answers."""
-    monkeypatch.setattr(engine_module, "COMPACT_BYTES", 2_000)
+    monkeypatch.setattr(ledger, "COMPACT_BYTES", 2_000)
     life = Life(log)
     life.engine.join(8)
     life.say(1, Take(), session=8)
@@ -321,7 +320,7 @@ def test_a_compacted_log_says_the_same(log: SessionLog, monkeypatch: pytest.Monk
     for number in range(1, 200):
         life.ask(number, Increment("a"), answered=max(0, number - 3))
     assert life.log is not log
-    assert life.engine._log.size < 5_000
+    assert life.engine.ledger._log.size < 5_000
     after = Life(life.log, epoch=2)
     assert after.known == {S, 8}
     assert rows(after.actor) == rows(life.actor)

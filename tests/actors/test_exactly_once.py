@@ -15,11 +15,11 @@ from actors import frames
 from actors.clock import ManualClock
 from actors.engine import Engine
 from actors.errors import StorageUnavailable
-from actors.frames import Hello, Welcome
+from actors.frames import Acked, Ask, Batch, Cancel, Hello, Welcome
 from actors.journal import Step
 from actors.session import Call, Session
 from actors.session_log import SessionLog
-from tests.actors.counter import CounterActor, GiveBack, Increment, MemoryJournal, Take, duplicate
+from tests.actors.counter import CounterActor, Fail, GiveBack, Increment, MemoryJournal, Queue, Serve, Take, duplicate
 
 logging.getLogger("actors.engine").setLevel(logging.CRITICAL)
 
@@ -36,13 +36,22 @@ class _MortalJournal(MemoryJournal):
     """A journal whose process dies before or after the transaction, when told to."""
 
     dies = ""
+    mute = ""
 
     def commit(self, steps: Sequence[Step], turn: int, record: bytes) -> None:
         if self.dies == "before the journal":
             raise Death
-        super().commit(steps, turn, record)
+        if self.mute != "before":
+            super().commit(steps, turn, record)
         if self.dies == "after the journal":
             raise Death
+        if self.mute:
+            raise StorageUnavailable("no word from the disk")
+
+    def holds(self, turn: int) -> bool:
+        if self.mute:
+            raise StorageUnavailable("no word from the disk")
+        return super().holds(turn)
 
 
 class _MortalLog(SessionLog):
@@ -69,6 +78,8 @@ class _Worker:
         self.greeted = False
         self.increments: list[tuple[tuple[str, bool], Call]] = []
         self.holds: list[tuple[int, Call]] = []
+        self.queueing: list[Call] = []
+        self.batches: list[tuple[int, bool, Call]] = []
         self.sent: list[bytes] = []
 
     def flush(self) -> None:
@@ -95,6 +106,8 @@ class LossyWorld(RuleBasedStateMachine):
         self.sessions = 0
         self.workers: list[_Worker] = []
         self.gone: list[_Worker] = []
+        self.served: list[Call] = []
+        self.given_up: list[Call] = []
         self._begin_life()
         for slot in range(3):
             self.workers.append(self._join())
@@ -108,7 +121,7 @@ class LossyWorld(RuleBasedStateMachine):
         self.owner_log = _MortalLog(os.dup(self.log.fileno()))
         self.actor = CounterActor()
         self.engine = Engine(self.actor, self.journal, self.owner_log, self.clock, self.epoch, self._handed)
-        self.engine._compact_at = 400
+        self.engine.ledger._compact_at = 400
         known = self.engine.recover()
         for worker in self.workers:
             self._welcome(worker)
@@ -117,7 +130,7 @@ class LossyWorld(RuleBasedStateMachine):
         self.engine.commit()
 
     def _end_life(self) -> None:
-        self.engine._log.close()
+        self.engine.ledger._log.close()
         self._begin_life()
 
     def _handed(self, log: SessionLog) -> None:
@@ -141,8 +154,12 @@ class LossyWorld(RuleBasedStateMachine):
                 if frame.epoch == self.epoch:
                     worker.greeted = True
                     self.engine.acknowledge(worker.number, frame.answered)
-            elif worker.greeted:
+            elif worker.greeted and isinstance(frame, Ask | Batch):
                 self.engine.ask(worker.number, frame, posthumous=posthumous)
+            elif worker.greeted and isinstance(frame, Cancel):
+                self.engine.cancel(worker.number, frame.number)
+            elif worker.greeted and isinstance(frame, Acked):
+                self.engine.acknowledge(worker.number, frame.answered)
 
     def _commit(self) -> None:
         for session, answers in self.engine.commit().items():
@@ -166,6 +183,36 @@ class LossyWorld(RuleBasedStateMachine):
         worker = self.workers[slot]
         call = worker.session.call(encode(Take() if takes else GiveBack()), 1e9)
         worker.holds.append((1 if takes else -1, call))
+
+    @rule(slot=SLOTS, sends=st.booleans())
+    def queue(self, slot: int, *, sends: bool) -> None:
+        worker = self.workers[slot]
+        worker.queueing.append(worker.session.call(encode(Queue()), 1e9))
+        if sends:
+            worker.flush()
+
+    @rule(slot=SLOTS)
+    def serve(self, slot: int) -> None:
+        worker = self.workers[slot]
+        self.served.append(worker.session.call(encode(Serve()), 1e9))
+        worker.flush()
+
+    @rule(slot=SLOTS)
+    def give_up(self, slot: int) -> None:
+        worker = self.workers[slot]
+        for call in worker.queueing:
+            if not call.done:
+                worker.session.expire(call)
+                self.given_up.append(call)
+                break
+
+    @rule(slot=SLOTS, count=st.integers(1, 3), atomic=st.booleans(), fails=st.booleans())
+    def batch(self, slot: int, count: int, *, atomic: bool, fails: bool) -> None:
+        worker = self.workers[slot]
+        commands = [encode(Increment("batch")) for _ in range(count)] + [encode(Fail("no"))] * fails
+        counted = 0 if atomic and fails else count
+        worker.batches.append((counted, atomic and fails, worker.session.batch(commands, 1e9, atomic=atomic)))
+        worker.flush()
 
     @rule(slot=SLOTS)
     def worker_runs(self, slot: int) -> None:
@@ -215,6 +262,22 @@ class LossyWorld(RuleBasedStateMachine):
         self._end_life()
         self.workers.insert(slot, self._join())
 
+    @rule()
+    def time_passes(self) -> None:
+        self.engine.tick()
+        if self.engine.wants_successor:
+            self._end_life()
+
+    @precondition(lambda self: not self.journal.mute)
+    @rule(when=st.sampled_from(["before", "after"]))
+    def the_disk_falls_silent(self, when: str) -> None:
+        self.journal.mute = when
+
+    @precondition(lambda self: self.journal.mute)
+    @rule()
+    def the_disk_speaks_again(self) -> None:
+        self.journal.mute = ""
+
     @precondition(lambda self: not self.journal.fails)
     @rule()
     def the_disk_fills_up(self) -> None:
@@ -229,6 +292,8 @@ class LossyWorld(RuleBasedStateMachine):
 
     def teardown(self) -> None:
         self.journal.fails = False
+        self.journal.mute = ""
+        self.time_passes()
         for _ in range(3):  # a Welcome, what is sent again, and its answers
             for worker in self.workers:
                 while worker.to_worker:
@@ -239,10 +304,12 @@ class LossyWorld(RuleBasedStateMachine):
             self._commit()
         self._check_counts()
         self._check_holds()
+        self._check_queue()
+        self._check_batches()
         before = {table.name: dict(table.items()) for table in self.actor.tables}
         self._end_life()
         assert {table.name: dict(table.items()) for table in self.actor.tables} == before
-        for log in (*self.logs, self.engine._log):
+        for log in (*self.logs, self.engine.ledger._log):
             log.close()
 
     def _check_counts(self) -> None:
@@ -274,6 +341,34 @@ class LossyWorld(RuleBasedStateMachine):
             assert all(call.result is not None for _, call in worker.holds)
             assert (self.actor.held.get(worker.number) or 0) == sum(step for step, _ in worker.holds)
         assert set(self.actor.held) <= {worker.number for worker in self.workers}, "the dead hold something"
+
+    def _check_queue(self) -> None:
+        """Nobody is served twice, nobody is forgotten, and the line is as long as those who wait."""
+        everybody = [call for worker in (*self.workers, *self.gone) for call in worker.queueing]
+        tickets = [msgspec.msgpack.decode(call.result) for call in everybody if call.result is not None]
+        assert len(set(tickets)) == len(tickets)
+        waiting = [call for worker in self.workers for call in worker.queueing if not call.done]
+        assert len(self.actor.line) == len(waiting) == self.engine.waiting, "forgotten, or waiting for nobody"
+        served = self.actor.passing.get("served") or 0
+        counted = [call for call in self.served if call.result is not None and bytes(call.result) != encode(None)]
+        assert max(tickets, default=-1) < served
+        assert len(counted) <= served
+        for worker in self.workers:
+            order = [msgspec.msgpack.decode(call.result) for call in worker.queueing if call.result is not None]
+            assert order == sorted(order), "the order of a line was not kept"
+
+    def _check_batches(self) -> None:
+        total = self.actor.passing.get("batch") or 0
+        known = unknown = 0
+        for worker in (*self.workers, *self.gone):
+            for counted, refused, call in worker.batches:
+                if call.done:
+                    assert (call.error is not None) == refused
+                    known += counted
+                else:
+                    assert worker in self.gone, "a batch of a living worker has no answer"
+                    unknown += counted
+        assert known <= total <= known + unknown
 
 
 LossyWorld.TestCase.settings = settings(max_examples=150, stateful_step_count=40, deadline=None)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 from actors.actor import Context
@@ -44,7 +45,7 @@ class State:
             self.apply(c.AddBackend(record))
 
     def context(self, session: int) -> Context:
-        return Context(session, self.now_s, self.now_s, self.epoch, 0)
+        return Context(session, 1, math.inf, self.now_s, self.now_s, self.epoch, 0)
 
     def apply(self, command: c.Command, session: int = 1) -> Any:
         """Do a command; if it is refused, what it did so far is undone."""

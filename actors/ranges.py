@@ -1,0 +1,74 @@
+"""Sets of numbers that are mostly one run from 1 on: which answers have arrived."""
+
+from __future__ import annotations
+
+import bisect
+from collections.abc import Iterable
+
+Range = tuple[int, int]
+"""First and last of consecutive numbers, both included."""
+
+
+class Ranges:
+    """Numbers from 1 on, kept as ranges: however many there are, memory grows only with the gaps between them.
+
+    >>> seen = Ranges()
+    >>> for number in (1, 2, 5, 4, 9):
+    ...     seen.add(number)
+    >>> seen.ranges()
+    [(1, 2), (4, 5), (9, 9)]
+    >>> seen.add(3); seen.upto, 9 in seen, 8 in seen
+    (5, True, False)
+
+    Attributes:
+        upto: All numbers from 1 to here are in it.
+    """
+
+    __slots__ = ("_above", "upto")
+
+    def __init__(self, ranges: Iterable[Range] = ()) -> None:
+        self.upto = 0
+        self._above: list[Range] = []
+        for first, last in ranges:
+            self.add_range(first, last)
+
+    def add(self, number: int) -> None:
+        """Put one number in."""
+        if number == self.upto + 1 and not self._above:
+            self.upto = number
+        elif number > self.upto:
+            self.add_range(number, number)
+
+    def add_range(self, first: int, last: int) -> None:
+        """Put consecutive numbers in; nothing if `last` comes before `first`."""
+        if last < first or last <= self.upto:
+            return
+        above = self._above
+        # Those that the new one touches or overlaps become one with it.
+        start = end = bisect.bisect_left(above, first - 1, key=_last)
+        while end < len(above) and above[end][0] <= last + 1:
+            first = min(first, above[end][0])
+            last = max(last, above[end][1])
+            end += 1
+        above[start:end] = [(first, last)]
+        if above[0][0] <= self.upto + 1:
+            self.upto = above.pop(0)[1]
+
+    def __contains__(self, number: int) -> bool:
+        if number <= self.upto:
+            return number > 0
+        at = bisect.bisect_left(self._above, number, key=_last)
+        return at < len(self._above) and self._above[at][0] <= number
+
+    @property
+    def has_gaps(self) -> bool:
+        """Whether a number is missing below the highest one."""
+        return bool(self._above)
+
+    def ranges(self) -> list[Range]:
+        """All of it, ascending."""
+        return ([(1, self.upto)] if self.upto else []) + self._above
+
+
+def _last(one: Range) -> int:
+    return one[1]
