@@ -198,6 +198,11 @@ def test_a_worker_that_forks(supervisor: Supervisor) -> None:
     assert total(supervisor) == before + 2 * 201 + 2
 
 
+def test_a_worker_keeps_its_line_for_itself(supervisor: Supervisor) -> None:
+    """The forked child of a spawned worker has neither its queue nor its line to the supervisor."""
+    assert supervisor.spawn_with(Restart.TEMPORARY, None, workers.fork_and_compare).join(20) == Exit(0, None)
+
+
 PREFORK = """
 import os, signal, sys, threading, registry
 
@@ -331,6 +336,23 @@ def test_an_inherited_lease_is_inert(supervisor: Supervisor, used: Registry) -> 
     assert len(held(supervisor)) == 1
     block.__exit__(None, None, None)
     assert held(supervisor) == []
+
+
+def test_an_inherited_lease_and_the_asyncio_face(supervisor: Supervisor) -> None:
+    """There too a release in the child does nothing, awaited or not, and does not even join."""
+
+    async def release(joined: AsyncRegistry, lease: Lease) -> bool:
+        await joined.release(lease)
+        joined.release_nowait(lease)
+        return joined._client._absent
+
+    async def parent() -> None:
+        with closing(await supervisor.async_registry()) as joined:
+            async with joined.lease("m") as lease:
+                assert await asyncio.to_thread(in_fork, lambda: asyncio.run(release(joined, lease))) is True
+                assert len(held(supervisor)) == 1
+
+    asyncio.run(parent())
 
 
 def test_an_exception_in_an_inherited_block(supervisor: Supervisor, used: Registry) -> None:

@@ -104,3 +104,18 @@ async def fork_and_count_async(registry: AsyncRegistry, times: int) -> None:
             await registry.increment_total_requests(lease.backend)
         await asyncio.to_thread(child.result)
         await registry.increment_total_requests(lease.backend)
+
+
+def fork_and_compare(registry: Registry) -> None:
+    """End with an error if a forked child holds any socket that this process has."""
+    registry.backend_count()
+    before = sockets()
+    kept = Forked(lambda: sorted(sockets() & before)).result()
+    assert before
+    assert not kept
+
+
+def sockets() -> set[str]:
+    """The sockets that this process has open."""
+    links = {str(link.readlink()) for link in Path("/proc/self/fd").iterdir() if link.is_symlink()}
+    return {link for link in links if link.startswith("socket:")}
