@@ -39,12 +39,14 @@ class Start(msgspec.Struct, frozen=True, tag=True):
         target: `module:function` to call.
         session: Number of its session, 0 if it has none.
         orphaned_by: Signal that the kernel shall send it when the thread that started it is gone; 0 for none.
+        attach: The socket by which a process that it forks can join the system; empty if there is none.
     """
 
     name: str
     target: str
     session: int
     orphaned_by: int = 0
+    attach: str = ""
 
 
 class Join(msgspec.Struct, frozen=True, tag=True):
