@@ -303,6 +303,26 @@ def test_rows_longer_than_a_page(path: Path) -> None:
     assert recovered(path, 11) == {("backends", id): record for id, record in state.actor.backends.records.items()}
 
 
+def test_rows_that_were_deleted(path: Path) -> None:
+    """What was deleted may still stand in pages that are free, and is not found again there."""
+    filled(path)
+    state = State(*(backend(f"b{number:03}") for number in range(60)))
+    state.changes.clear()
+    gone = [f"b{number:03}" for number in range(15, 45)]
+    for id in gone:
+        state.apply(c.RemoveBackend(id))
+    with closing(opened(path)) as journal:
+        journal._connected().execute("PRAGMA secure_delete = OFF")  # which some builds of SQLite have on
+        journal.commit(turn(state, LATEST + len(gone)), 40, TURN)
+    with closing(sqlite3.connect(path)) as db:
+        assert db.execute("PRAGMA freelist_count").fetchone() > (2,)
+        ((root,),) = db.execute("SELECT rootpage FROM sqlite_master WHERE name = 'backends'").fetchall()
+    assert b'"b030"' in path.read_bytes()
+    wreck(path, root, *pages_of(path, "sqlite_autoindex_backends_1"))
+    refused(path)
+    assert {key for _, key in recovered(path)} == set(state.ids())
+
+
 def test_index(path: Path) -> None:
     """An index that is damaged costs no row; it would have let two rows of one key in."""
     model = filled(path)
