@@ -6,7 +6,6 @@ import logging
 import os
 import random
 import sqlite3
-import stat
 import sys
 from collections.abc import Callable
 from contextlib import closing
@@ -16,101 +15,29 @@ import pytest
 
 from actors.errors import JournalDamaged, StartFailed
 from registry import commands as c
-from registry.owner import RegistryActor
-from registry.stores import recovery
 from registry.stores.recovery import recover
 from registry.stores.schema import FORMAT
 from tests.registry.state.driver import State, backend
-from tests.registry.stores.journals import TURN, Found, filled, opened, renumber, reopened, turn
-
-PAGE = 4096
-TABLES = RegistryActor().tables
+from tests.registry.stores.damage import (
+    LATEST,
+    PAGE,
+    TABLES,
+    change,
+    overwrite,
+    pages_of,
+    recovered,
+    refused,
+    text_of,
+    without,
+    wreck,
+)
+from tests.registry.stores.journals import TURN, filled, opened, renumber, reopened, turn
 
 
 @pytest.fixture
 def path(tmp_path: Path) -> Path:
     """Where the journal is."""
     return tmp_path / "registry.db"
-
-
-def overwrite(path: Path, at: int, content: bytes) -> None:
-    """Write over a part of a file."""
-    with path.open("r+b") as file:
-        file.seek(at)
-        file.write(content)
-
-
-def change(path: Path, *statements: str) -> None:
-    """Change a file behind the journal's back."""
-    with closing(sqlite3.connect(path)) as db:
-        for statement in statements:
-            db.execute(statement)
-        db.commit()
-
-
-def pages_of(path: Path, name: str) -> list[int]:
-    """The pages that hold rows of a table (its leaves), by number, from the file itself."""
-    content = path.read_bytes()
-    with closing(sqlite3.connect(path)) as db:
-        ((root,),) = db.execute("SELECT rootpage FROM sqlite_master WHERE name = ?", (name,)).fetchall()
-    path_to_leaves = [root]
-    leaves = []
-    while path_to_leaves:
-        number = path_to_leaves.pop()
-        start = (number - 1) * PAGE
-        if content[start] in {13, 10}:
-            leaves.append(number)
-            continue
-        count = int.from_bytes(content[start + 3 : start + 5], "big")
-        cells = (int.from_bytes(content[start + 12 + 2 * i : start + 14 + 2 * i], "big") for i in range(count))
-        path_to_leaves += [int.from_bytes(content[start + cell : start + cell + 4], "big") for cell in cells]
-        path_to_leaves.append(int.from_bytes(content[start + 8 : start + 12], "big"))
-    return sorted(leaves)
-
-
-def wreck(path: Path, *numbers: int) -> None:
-    """Write noise over pages."""
-    for number in numbers:
-        overwrite(path, (number - 1) * PAGE, b"\xee" * PAGE)
-
-
-def without(found: Found, *ids: str) -> Found:
-    """All records but those of some backends."""
-    return {key: record for key, record in found.items() if key[1] not in ids}
-
-
-LATEST = 90
-"""The revision of the journal that `filled` makes: 60 backends, and 30 changes of them."""
-
-
-def recovered(path: Path, latest: int = LATEST) -> Found:
-    """What is there after a recovery; the original is kept, byte for byte, and nothing else is left behind."""
-    before = {file.name.removeprefix("registry.db"): file.read_bytes() for file in path.parent.iterdir()}
-    recover(path, TABLES)
-    (kept,) = (file for file in path.parent.iterdir() if ".damaged-" in file.name and file.name.endswith("Z"))
-    after = {file.name: file.read_bytes() for file in path.parent.iterdir() if file != path}
-    for name in [name for name in after if name.endswith("-shm")]:
-        del after[name]  # which SQLite makes anew whenever it opens the file
-    assert after == {f"{kept.name}{end}": content for end, content in before.items() if content and end != "-shm"}
-    assert {stat.S_IMODE(file.stat().st_mode) for file in path.parent.iterdir()} == {0o600}
-    rows, found_revision, _ = reopened(path)
-    assert found_revision > latest
-    with closing(opened(path)) as journal:  # and changes can be stored again, to be found by the next owner
-        state = State(backend("later"))
-        journal.commit(turn(state, found_revision + 1), 99, TURN)
-        assert journal.oldest_revision() == found_revision + 1
-    assert reopened(path)[0] == {**rows, ("backends", "later"): state.get("later").record}
-    return rows
-
-
-def refused(path: Path, *said: str) -> None:
-    """The file is refused as damaged, with a sentence that names it and helps, and is left as it was."""
-    before = path.read_bytes()
-    with pytest.raises(JournalDamaged) as refusal, closing(opened(path)) as journal:
-        list(journal.load().rows)
-    for words in (f"the journal {path} is damaged: ", *said, "--recover keeps what is readable"):
-        assert words in str(refusal.value)
-    assert path.read_bytes() == before
 
 
 def test_the_model_is_right(path: Path) -> None:
@@ -258,11 +185,6 @@ def test_several_pages_of_rows(path: Path) -> None:
     kept = recovered(path)
     assert sound.items() <= kept.items() <= model.items()
     assert len(kept) > 30
-
-
-def text_of(path: Path, number: int) -> str:
-    """The bytes of a page, as text."""
-    return path.read_bytes()[(number - 1) * PAGE : number * PAGE].decode("latin-1")
 
 
 def test_first_and_last_pages_of_rows(path: Path) -> None:
@@ -444,64 +366,3 @@ def test_damage_that_is_met_in_a_turn(path: Path) -> None:
         wreck(path, *pages_of(path, "sqlite_autoindex_backends_1"))
         with pytest.raises(Exception, match="the file is damaged; stop everything and start with --recover"):
             journal.commit(turn(State(backend("later")), 91), 40, TURN)
-
-
-@pytest.mark.parametrize("step", ["link", "rename", "replace"])
-def test_interrupted_recovery(path: Path, monkeypatch: pytest.MonkeyPatch, step: str) -> None:
-    """A recovery may be interrupted anywhere: the damaged file is not lost, and the next start goes on."""
-    model = filled(path)
-    wreck(path, *pages_of(path, "journal"))
-    damaged = path.read_bytes()
-
-    def die(*_: object) -> None:
-        raise KeyboardInterrupt
-
-    with monkeypatch.context() as patch:
-        patch.setattr(os if step == "link" else Path, step, die)
-        with pytest.raises(KeyboardInterrupt):
-            recover(path, TABLES)
-    assert damaged in [file.read_bytes() for file in path.parent.iterdir() if file.is_file()]
-    if step == "replace":  # what is readable is complete, and only its name is missing
-        assert reopened(path)[0] == model
-    else:
-        refused(path)
-        recover(path, TABLES)
-        assert reopened(path)[0] == model
-    assert damaged in [file.read_bytes() for file in path.parent.iterdir()]
-
-
-def test_file_system_without_links(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Where a file cannot have two names, the damaged one is copied."""
-
-    def refuse(*_: object) -> None:
-        raise PermissionError(1, "Operation not permitted")
-
-    model = filled(path)
-    wreck(path, *pages_of(path, "journal"))
-    monkeypatch.setattr(os, "link", refuse)
-    assert recovered(path) == model
-
-
-def test_second_recovery_keeps_the_first_damaged_file(path: Path) -> None:
-    """Each damaged file has a name of its own, also within one second."""
-    filled(path)
-    for _ in range(3):
-        path.write_bytes(b"garbage" * 1000)
-        recover(path, TABLES)
-    assert len([file for file in path.parent.iterdir() if ".damaged-" in file.name]) == 3
-
-
-def test_no_room_for_what_is_kept(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """If the recovered file cannot be written the start fails with a sentence, and the damaged file is as it was."""
-
-    def full(*_: object) -> None:
-        raise OSError(28, "No space left on device")
-
-    filled(path)
-    wreck(path, *pages_of(path, "journal"))
-    before = path.read_bytes()
-    monkeypatch.setattr(recovery, "_write", full)
-    with pytest.raises(StartFailed, match="cannot be used: No space left on device"):
-        recover(path, TABLES)
-    assert [file.name for file in path.parent.iterdir() if file.is_dir()] == []
-    assert path.read_bytes() == before
