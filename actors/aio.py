@@ -11,9 +11,13 @@ import msgspec
 from actors.channel import Channel
 from actors.client import DEFAULT_TIMEOUT_S
 from actors.clock import Clock, SystemClock
-from actors.errors import CallError, CommandError, Overloaded, QueueClosed, SystemStopped
+from actors.errors import CallError, CallTimeout, CommandError, Overloaded, QueueClosed, SystemStopped
+from actors.forks import LINEAGE, Rejoin, cannot_rejoin
 from actors.session import FRAME_BYTES, Call, Session
 from actors.statistics import OwnerStatistics, SessionStatistics
+
+QUICK_S = 1.0
+"""How long a `tell` in a forked child, which cannot be awaited, may take to join the system."""
 
 
 class AsyncClient:
@@ -25,6 +29,8 @@ class AsyncClient:
         channel: The worker's end of its queue.
         errors: The error classes that the owner's refusals may name, by code.
         clock: Where deadlines are read; it must agree with the loop's clock.
+        rejoin: Gives a process that is forked from this one a queue of its own, at its first call, in the event loop
+            that runs then.
     """
 
     def __init__(
@@ -32,10 +38,18 @@ class AsyncClient:
         channel: Channel,
         errors: dict[str, type[CommandError]] | None = None,
         clock: Clock | None = None,
+        rejoin: Rejoin = cannot_rejoin,
     ) -> None:
-        self._channel = channel
         self._clock = clock or SystemClock()
-        self.session = Session(self._clock, errors)
+        self._errors = errors
+        self._rejoin = rejoin
+        self._begin(channel)
+        LINEAGE.watch(self)
+
+    def _begin(self, channel: Channel) -> None:
+        self._channel = channel
+        self._absent = False
+        self.session = Session(self._clock, self._errors)
         self._loop = asyncio.get_running_loop()
         self._loop.add_reader(channel.fileno(), self._readable)
         self._flush_scheduled = False
@@ -51,6 +65,8 @@ class AsyncClient:
         on_orphan: Callable[[msgspec.Raw], bytes | None] | None = None,
     ) -> msgspec.Raw:
         """Send a command and await its result; see `Client.ask`. Cancelling it gives back what it may be granted."""
+        if self._absent:
+            await self._return(timeout)
         self._channel.check_size(len(command) + FRAME_BYTES)
         deadline = self._clock.monotonic() + timeout
         if self._queueing or not self.session.has_room:
@@ -63,6 +79,8 @@ class AsyncClient:
         self, commands: Sequence[bytes], *, atomic: bool = False, timeout: float = DEFAULT_TIMEOUT_S
     ) -> list[msgspec.Raw | CallError]:
         """Send several commands that are done with nothing in between, and await their results; see `Client.batch`."""
+        if self._absent:
+            await self._return(timeout)
         self._channel.check_size(sum(len(command) + FRAME_BYTES for command in commands) + FRAME_BYTES)
         deadline = self._clock.monotonic() + timeout
         if self._queueing or not self.session.has_room:
@@ -73,6 +91,8 @@ class AsyncClient:
 
     async def owner_statistics(self, *, timeout: float = DEFAULT_TIMEOUT_S) -> OwnerStatistics:
         """A snapshot of the owner; raises as `ask`."""
+        if self._absent:
+            await self._return(timeout)
         deadline = self._clock.monotonic() + timeout
         if self._queueing or not self.session.has_room:
             await self._room(deadline)
@@ -91,16 +111,47 @@ class AsyncClient:
 
         Raises:
             SystemStopped: The session is over.
+            AttachFailed: This process was forked, and could not join the system.
         """
+        if self._absent:
+            self._begin(self._rejoin(QUICK_S))
         self._channel.check_size(len(command) + FRAME_BYTES)
         self.session.tell(command)
         self._schedule_flush()
 
     def close(self) -> None:
         """Leave: the owner gives back all that this session holds. What was told is sent first, if there is room."""
+        self._absent = False
         self.session.leave()
         self._flush()
         self._end("this session was closed")
+
+    def forked(self) -> None:
+        """Let go of the parent's session; see `Forkable`. The next call joins anew.
+
+        Nothing is said to the event loop: it is the parent's, and so is the kernel's list of what it waits for.
+        """
+        self._channel.close()
+        self._returning = asyncio.Lock()
+        if not self.session.is_closed():
+            self.session.close(
+                SystemStopped("the session is over: it was that of the process this one was forked from")
+            )
+            self._absent = True
+
+    async def _return(self, timeout_s: float) -> None:
+        try:
+            async with asyncio.timeout(timeout_s), self._returning:
+                if self._absent:
+                    self._adopt(await asyncio.to_thread(self._rejoin, timeout_s))
+        except TimeoutError:
+            raise CallTimeout("the system was not joined by the deadline; nothing was changed") from None
+
+    def _adopt(self, channel: Channel) -> None:
+        if self._absent:
+            self._begin(channel)
+        else:  # a `tell` could not wait for it, or this client was closed
+            channel.shutdown()
 
     async def _answer(self, call: Call) -> None:
         call.waiter = future = self._loop.create_future()

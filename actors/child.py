@@ -14,9 +14,11 @@ import time
 from collections.abc import Callable
 from typing import Any
 
+from actors.attach import attach
 from actors.channel import Channel
 from actors.control import Control, Failed, Ready, Start, ToChild, read_payload
-from actors.errors import QueueClosed, SupervisorError
+from actors.errors import AttachFailed, QueueClosed, SupervisorError
+from actors.forks import LINEAGE
 from actors.stacks import write_stacks_on_request
 
 ORPHANED = 70
@@ -47,6 +49,8 @@ class Child:
         self.payload = read_payload(fds[0])
         self.channel = Channel.from_fd(fds[1]) if start.session else None
         self.fds = fds[2 if start.session else 1 :]
+        self._attach = start.attach
+        LINEAGE.watch(self)
 
     def ready(self) -> None:
         """Tell the supervisor that this process works; from now on its end counts as a crash."""
@@ -55,6 +59,22 @@ class Child:
     def leave_with_supervisor(self) -> None:
         """Let a thread end this process as soon as the supervisor is gone."""
         threading.Thread(target=self._watch, name="supervisor-watch", daemon=True).start()
+
+    def rejoin(self, timeout_s: float) -> Channel:
+        """A session of its own for a process that this one has forked.
+
+        Raises:
+            AttachFailed: The system cannot be joined.
+        """
+        if not self._attach:
+            raise AttachFailed("this system has no socket, so a forked process cannot join it")
+        return attach(self._attach, timeout_s)
+
+    def forked(self) -> None:
+        """Let go of what is the parent's; see `Forkable`."""
+        self.control.close()
+        if self.channel is not None:
+            self.channel.close()
 
     def end_after_supervisor(self, grace_s: float) -> None:
         """Let a thread end this process some seconds after the supervisor is gone, if it has not left by itself.

@@ -11,6 +11,7 @@ import msgspec
 from actors.channel import LONGEST_WAIT_S, Channel
 from actors.clock import Clock, SystemClock
 from actors.errors import CallError, CommandError, Overloaded, QueueClosed, SystemStopped
+from actors.forks import LINEAGE, Rejoin, cannot_rejoin
 from actors.session import FRAME_BYTES, Call, Session
 from actors.statistics import OwnerStatistics, SessionStatistics
 
@@ -28,6 +29,7 @@ class Client:
         channel: The worker's end of its queue.
         errors: The error classes that the owner's refusals may name, by code.
         clock: Where deadlines are read.
+        rejoin: Gives a process that is forked from this one a queue of its own, at its first call.
     """
 
     def __init__(
@@ -35,10 +37,18 @@ class Client:
         channel: Channel,
         errors: dict[str, type[CommandError]] | None = None,
         clock: Clock | None = None,
+        rejoin: Rejoin = cannot_rejoin,
     ) -> None:
-        self._channel = channel
         self._clock = clock or SystemClock()
-        self.session = Session(self._clock, errors)
+        self._errors = errors
+        self._rejoin = rejoin
+        self._begin(channel)
+        LINEAGE.watch(self)
+
+    def _begin(self, channel: Channel) -> None:
+        self._channel = channel
+        self._absent = False
+        self.session = Session(self._clock, self._errors)
         self._lock = threading.Lock()
         self._changed = threading.Condition(self._lock)
         self._sleepers = 0
@@ -70,7 +80,10 @@ class Client:
             Overloaded: All the time passed while too many commands of this process were unanswered.
             MessageTooLarge: The command is over the queue's limit.
             SystemStopped: The session is over.
+            AttachFailed: This process was forked, and could not join the system.
         """
+        if self._absent:
+            self._return(timeout)
         deadline = self._clock.monotonic() + timeout
         with self._lock:
             self._wait_for_room(len(command), deadline)
@@ -94,6 +107,8 @@ class Client:
         Raises:
             CallError: As of `ask`, for the batch as a whole.
         """
+        if self._absent:
+            self._return(timeout)
         deadline = self._clock.monotonic() + timeout
         with self._lock:
             self._wait_for_room(sum(len(command) + FRAME_BYTES for command in commands), deadline)
@@ -103,6 +118,8 @@ class Client:
 
     def owner_statistics(self, *, timeout: float = DEFAULT_TIMEOUT_S) -> OwnerStatistics:
         """A snapshot of the owner; raises as `ask`."""
+        if self._absent:
+            self._return(timeout)
         deadline = self._clock.monotonic() + timeout
         with self._lock:
             self._wait_for_room(0, deadline)
@@ -125,7 +142,10 @@ class Client:
         Raises:
             Overloaded: There was no room for it in time.
             SystemStopped: The session is over.
+            AttachFailed: This process was forked, and could not join the system.
         """
+        if self._absent:
+            self._return(timeout)
         with self._lock:
             if self.session.unanswered * 2 > self.session.window:
                 self._receive()
@@ -136,9 +156,27 @@ class Client:
     def close(self) -> None:
         """Leave: the owner gives back all that this session holds."""
         with self._lock:
+            self._absent = False
             self.session.leave()
             self._send()
             self._end("this session was closed")
+
+    # -- in a child that was forked --------------------------------------------------------------------------
+
+    def forked(self) -> None:
+        """Let go of the parent's session; see `Forkable`. The next call joins anew."""
+        self._channel.close()
+        self._lock = threading.Lock()
+        if not self.session.is_closed():
+            self.session.close(
+                SystemStopped("the session is over: it was that of the process this one was forked from")
+            )
+            self._absent = True
+
+    def _return(self, timeout_s: float) -> None:
+        with self._lock:  # `_begin` makes another one: whoever waits for this one finds nothing left to do
+            if self._absent:
+                self._begin(self._rejoin(timeout_s))
 
     # -- all of these run with the lock held -----------------------------------------------------------------
 

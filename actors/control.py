@@ -39,12 +39,14 @@ class Start(msgspec.Struct, frozen=True, tag=True):
         target: `module:function` to call.
         session: Number of its session, 0 if it has none.
         orphaned_by: Signal that the kernel shall send it when the thread that started it is gone; 0 for none.
+        attach: The socket by which a process that it forks can join the system; empty if there is none.
     """
 
     name: str
     target: str
     session: int
     orphaned_by: int = 0
+    attach: str = ""
 
 
 class Join(msgspec.Struct, frozen=True, tag=True):
@@ -140,12 +142,13 @@ class Control(Generic[T]):
 
         Raises:
             MessageTooLarge: The message is too long for a control line.
+            OSError: There are not enough descriptors; nothing was sent.
             QueueClosed: The other end is gone.
         """
         data = self._encode(message)
         if len(data) > _MAX_BYTES:
             raise MessageTooLarge(len(data), _MAX_BYTES)
-        self._outbox.append((data, [os.dup(fd) for fd in fds]))
+        self._outbox.append((data, _duplicate_all(fds)))
         self.flush()
 
     def flush(self) -> None:
@@ -216,6 +219,17 @@ def read_payload(fd: int) -> bytes:
     with os.fdopen(fd, "rb") as file:
         file.seek(0)
         return file.read()
+
+
+def _duplicate_all(fds: Sequence[int]) -> list[int]:
+    duplicates: list[int] = []
+    try:
+        for fd in fds:
+            duplicates.append(os.dup(fd))  # noqa: PERF401 - those made before a failure must be known
+    except OSError:
+        _close_all(duplicates)
+        raise
+    return duplicates
 
 
 def _close_all(fds: list[int]) -> None:

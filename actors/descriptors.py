@@ -13,7 +13,7 @@ RESERVED = 96
 """Kept free for what must go on at the limit: restarts, journals, a message under way with its descriptors."""
 
 PER_WORKER = 3
-"""What the supervisor holds for a worker: its queue, its line and its pidfd."""
+"""What the supervisor holds for a worker, or a process that has joined by the socket: queue, line and pidfd."""
 
 
 def raise_descriptor_limit() -> None:
@@ -29,7 +29,8 @@ def need_room_for(wanted: int, workers: int, others: int) -> None:
 
     Args:
         wanted: How many more.
-        workers: How many workers there are, also those between two lives: a restart must find room.
+        workers: How many workers there are, also those between two lives (a restart must find room), and processes
+            that have joined by the socket.
         others: How many further sessions there are.
 
     Raises:

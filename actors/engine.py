@@ -141,7 +141,7 @@ class Engine:
         """A session says which answers it has."""
         self._peers[session].acknowledge_ranges(answered)
 
-    def ask(self, session: int, ask: Ask | Batch, *, posthumous: bool = False) -> None:
+    def ask(self, session: int, ask: Ask | Batch, *, posthumous: bool = False) -> None:  # noqa: C901 - each reason not to do it, in order
         """Do a command or a batch, unless it was done before: then its answer is given once more.
 
         Args:
@@ -165,17 +165,21 @@ class Engine:
         if call in self._waiting:
             return  # it is sent again; its answer is still to come
         try:
-            self._admit(call, peer, ask.deadline)
-            commands = self._decode_all(ask)
+            if self._crashed and call in self._crashed:
+                raise CommandCrashedOwner(number)
+            if ask.deadline < self._clock.monotonic():
+                raise CallTimeout("the deadline had passed when the owner read the command; nothing was changed")
+            if peer.is_full:
+                raise Overloaded("too many answers to this session are not acknowledged")
+            if isinstance(ask, Batch):
+                self._batch(call, self._commands(ask, posthumous=posthumous), ask.deadline, atomic=ask.atomic)
+                return
+            command = self._command_of(ask.command)
         except CallError as error:
             self.turn.refuse(call, error)
             return
-        if posthumous:
-            commands = [command for command in commands if self.actor.wanted_after_death(command)]
-        if isinstance(ask, Batch):
-            self._batch(call, commands, ask.deadline, atomic=ask.atomic)
-        elif commands:
-            self._command(call, commands[0], ask.deadline)
+        if not posthumous or self.actor.wanted_after_death(command):
+            self._command(call, command, ask.deadline)
 
     def cancel(self, session: int, number: int) -> None:
         """Nobody waits for a command any more: if its answer was put off, it is taken out of the line."""
@@ -229,24 +233,25 @@ class Engine:
 
     # -- commands --------------------------------------------------------------------------------------------
 
-    def _admit(self, call: CallId, peer: Peer, deadline: float) -> None:
-        """Raise the error of a command that is refused whatever it is."""
-        if self._crashed and call in self._crashed:
-            raise CommandCrashedOwner(call[1])
-        if deadline < self._clock.monotonic():
-            raise CallTimeout("the deadline had passed when the owner read the command; nothing was changed")
-        if peer.is_full:
-            raise Overloaded("too many answers to this session are not acknowledged")
-
-    def _decode_all(self, ask: Ask | Batch) -> list[Any]:
+    def _command_of(self, raw: msgspec.Raw) -> Any:
         try:
-            if isinstance(ask, Ask):
-                return [self._decode(ask.command)]
-            if len(ask.commands) > MAX_BATCH:
-                raise CommandInvalid("", f"a batch has at most {MAX_BATCH:,} commands, not {len(ask.commands):,}")
-            return [self._decode(command) for command in ask.commands]
+            return self._decode(raw)
         except UNDECODABLE as error:
             raise explain(error) from error
+
+    def _commands(self, batch: Batch, *, posthumous: bool) -> list[Any]:
+        """The commands of a batch; in place of one that is not understood stands the error."""
+        if len(batch.commands) > MAX_BATCH:
+            raise CommandInvalid("", f"a batch has at most {MAX_BATCH:,} commands, not {len(batch.commands):,}")
+        commands: list[Any] = []
+        for raw in batch.commands:
+            try:
+                command = self._command_of(raw)
+            except CommandInvalid as error:
+                command = error
+            if not posthumous or self.actor.wanted_after_death(command):
+                commands.append(command)
+        return commands
 
     def _command(self, call: CallId, command: Any, deadline: float) -> None:
         turn = self.turn
@@ -317,6 +322,8 @@ class Engine:
         return outcome
 
     def _at_once(self, command: Any, context: Context) -> Outcome:
+        if isinstance(command, CommandInvalid):
+            raise command
         result = self.actor.apply(command, context)
         if result is LATER:
             raise CommandInvalid("", "a command that would have to wait cannot be part of a batch")

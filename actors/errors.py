@@ -23,6 +23,7 @@ ActorsError
     │   └── JournalDamaged   the file cannot be read, or a newer version wrote it
     ├── TooManyRestarts      a process kept crashing, so the system was stopped
     ├── AttachFailed         this process could not join a running system
+    ├── StartedElsewhere     this process was forked from the one that started the system, which must be asked
     └── MissingMainGuard     a worker imported the script that starts the system
 """
 
@@ -208,6 +209,15 @@ class JournalDamaged(StartFailed):
 
 class AttachFailed(SupervisorError):
     """No running system could be joined: there is none at that place, or it refused."""
+
+
+class StartedElsewhere(SupervisorError):
+    """This process did not start the system, it was forked from the one that did: only that one can do this."""
+
+    def __init__(self) -> None:
+        super().__init__(
+            "this process was forked from the one that started the system; only that one can start and stop things"
+        )
 
 
 class TooManyRestarts(SupervisorError):

@@ -6,7 +6,7 @@ import pickle
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
-from multiprocessing import spawn
+from multiprocessing import process, spawn
 from typing import Any, NamedTuple
 
 from actors.errors import MissingMainGuard, SupervisorError
@@ -50,8 +50,11 @@ def unpack(payload: bytes) -> PackedCall:
 
 
 def refuse_nested_start() -> None:
-    """Raise `MissingMainGuard` in a worker that is still importing the script which started it."""
-    if _importing_main.get():
+    """Raise `MissingMainGuard` in a process that is still importing the script which started it.
+
+    It may be a worker, or a child of `multiprocessing`, which marks it in the same way for its own refusal.
+    """
+    if _importing_main.get() or getattr(process.current_process(), "_inheriting", False):
         raise MissingMainGuard
 
 

@@ -19,8 +19,17 @@ from actors.channel import Channel
 from actors.child import Child
 from actors.children import HANG_S, READY_S, SUPERVISOR, ChildInfo, ChildSpec, OwnerSpec
 from actors.control import Control, Failed, Ready, Start, payload_fd, read_payload
-from actors.errors import CallTimeout, QueueClosed, QueueError, StartFailed, SupervisorError, SystemStopped
+from actors.errors import (
+    CallTimeout,
+    QueueClosed,
+    QueueError,
+    StartedElsewhere,
+    StartFailed,
+    SupervisorError,
+    SystemStopped,
+)
 from actors.exits import Exit
+from actors.forks import LINEAGE
 from actors.process import Process
 from actors.restarts import RestartPolicy
 from actors.signals import watch_signals
@@ -100,6 +109,7 @@ class Settings(msgspec.Struct, frozen=True):
         log_level: Level of the supervisor's own log lines, as in `logging`.
         hang_s: See `OwnerSpec`.
         ready_within_s: See `OwnerSpec`.
+        attach: Path of the socket by which other processes join; empty for none.
     """
 
     actor: str
@@ -108,6 +118,7 @@ class Settings(msgspec.Struct, frozen=True):
     log_level: int
     hang_s: float = HANG_S
     ready_within_s: float = READY_S
+    attach: str = ""
 
 
 Request = Spawn | Attach | Await | Status | DumpStacks | Stop
@@ -116,6 +127,8 @@ FromSupervisor = Ready | Failed | Done | Refusal
 
 class Handle:
     """Starts a system and stays in touch with its supervisor. All methods may be called from any thread.
+
+    In a process that is forked from this one they raise `StartedElsewhere`, but for `stop`, which does nothing.
 
     Args:
         settings: What to run.
@@ -135,7 +148,9 @@ class Handle:
         self._started: Future[None] = Future()
         self._gone = threading.Event()
         self._reason = "the system has stopped"
+        self._elsewhere = False
         self.exit: Exit | None = None
+        LINEAGE.watch(self)
         threading.Thread(target=self._listen, name="supervisor-handle", daemon=True).start()
         try:
             self._started.result(START_TIMEOUT_S)
@@ -166,6 +181,7 @@ class Handle:
 
     def wait(self, name: str, timeout: float | None) -> Exit | None:
         """How a worker ended for good; None if it has not within the timeout (seconds)."""
+        self._check_here()
         # One question serves all who wait, so asking again and again does not pile up callbacks in the supervisor.
         future = self._awaited.get(name)
         if future is None or future.done():
@@ -210,6 +226,8 @@ class Handle:
 
     def stop(self, budget_s: float) -> None:
         """End everything and wait until it has ended."""
+        if self._elsewhere:
+            return
         with self._lock, contextlib.suppress(QueueClosed):
             if not self._gone.is_set():
                 self._process.control.send(Stop(budget_s))
@@ -220,6 +238,15 @@ class Handle:
                 self._process.kill(signal.SIGKILL)
         self._gone.wait()
 
+    def forked(self) -> None:
+        """Let go of the supervisor, which is the parent's; see `Forkable`."""
+        self._elsewhere = True
+        self._process.disown()
+
+    def _check_here(self) -> None:
+        if self._elsewhere:
+            raise StartedElsewhere
+
     def _ask(self, make: Callable[[int], Request], fds: Sequence[int] = ()) -> tuple[Done, list[int]]:
         future = self._begin(make, fds)
         try:
@@ -228,6 +255,7 @@ class Handle:
             raise CallTimeout("the supervisor did not answer in time") from None
 
     def _begin(self, make: Callable[[int], Request], fds: Sequence[int] = ()) -> Future[tuple[Done, list[int]]]:
+        self._check_here()
         future: Future[tuple[Done, list[int]]] = Future()
         with self._lock:
             if self._gone.is_set():
@@ -279,7 +307,7 @@ class _Service:
     def __init__(self, child: Child, settings: Settings) -> None:
         self._settings = settings
         spec = OwnerSpec(settings.actor, settings.options, tuple(child.fds), settings.hang_s, settings.ready_within_s)
-        self._supervisor = Supervisor(spec)
+        self._supervisor = Supervisor(spec, attach=settings.attach)
         self._control: Control[Any] = child.control
         self._control.expect(Request)
         # The user's process itself is watched too: a child that it has forked may keep the control line open.

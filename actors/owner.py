@@ -8,7 +8,6 @@ from __future__ import annotations
 import importlib
 import logging
 import select
-import signal
 import time
 from collections import deque
 
@@ -416,8 +415,6 @@ def _size(frame: ToOwner) -> int:
 
 def main(child: Child) -> None:
     """The owner process."""
-    # The kernel sends it to a stopped process that is orphaned; the journal shall be closed first.
-    signal.signal(signal.SIGHUP, signal.SIG_IGN)
     child.end_after_supervisor(ORPHAN_GRACE_S)
     start = msgspec.msgpack.decode(child.payload, type=OwnerStart)
     module, _, name = start.actor.partition(":")

@@ -47,10 +47,7 @@ class Peer:
 
     def acknowledge(self, number: int) -> None:
         """All answers up to this number have arrived."""
-        acknowledged = self.acknowledged
-        if number <= acknowledged.upto:
-            return
-        acknowledged.add_range(1, number)
+        self.acknowledged.raise_to(number)
         answers = self.answers
         while answers and (first := next(iter(answers))) <= number:
             self.drop(first)

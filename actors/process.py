@@ -63,9 +63,19 @@ class Process(Generic[T]):
     def reap(self) -> Exit:
         """Take leave of a process whose pidfd says that it has ended."""
         code = self._popen.wait()
-        os.close(self.pidfd)
-        self.control.close()
+        self._close()
         return Exit(None, -code) if code < 0 else Exit(code, None)
+
+    def disown(self) -> None:
+        """In a child that was just forked: let go of a process that is its parent's."""
+        self._close()
+        self._popen.returncode = 0  # nobody here can wait for it, nor shall it be missed
+
+    def _close(self) -> None:
+        pidfd, self.pidfd = self.pidfd, -1
+        if pidfd >= 0:
+            os.close(pidfd)
+        self.control.close()
 
 
 def _import_path() -> list[str]:

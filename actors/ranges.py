@@ -39,6 +39,13 @@ class Ranges:
         elif number > self.upto:
             self.add_range(number, number)
 
+    def raise_to(self, number: int) -> None:
+        """Put in all numbers from 1 to this one."""
+        if self._above:
+            self.add_range(1, number)
+        elif number > self.upto:
+            self.upto = number
+
     def add_range(self, first: int, last: int) -> None:
         """Put consecutive numbers in; nothing if `last` comes before `first`."""
         if last < first or last <= self.upto:
@@ -57,6 +64,8 @@ class Ranges:
     def __contains__(self, number: int) -> bool:
         if number <= self.upto:
             return number > 0
+        if not self._above:
+            return False
         at = bisect.bisect_left(self._above, number, key=_last)
         return at < len(self._above) and self._above[at][0] <= number
 

@@ -14,12 +14,13 @@ from collections.abc import Callable, Sequence
 
 import msgspec
 
+from actors.attach_listener import AttachListener
 from actors.channel import Channel
 from actors.children import OWNER, SUPERVISOR, ChildSpec, FromChild, Member, OwnerSpec, unmeasured
 from actors.clock import Clock, SystemClock
 from actors.control import Ended, Failed, FreshLog, FromOwner, FromWorker, Leave, Ready, Start
 from actors.descriptors import PER_WORKER, need_room_for, raise_descriptor_limit
-from actors.errors import MessageInvalid, QueueClosed, StartFailed, SupervisorError, TooManyRestarts
+from actors.errors import AttachFailed, MessageInvalid, QueueClosed, StartFailed, SupervisorError, TooManyRestarts
 from actors.exits import Exit
 from actors.hang_watch import HangWatch
 from actors.owner_keeper import OwnerKeeper
@@ -48,9 +49,17 @@ class Supervisor:
         owner: The actor.
         clock: The time.
         owner_policy: When the owner is started again.
+        attach: Path of the socket by which other processes join; empty for none. The caller must hold a lock on its
+            directory.
     """
 
-    def __init__(self, owner: OwnerSpec, clock: Clock | None = None, owner_policy: RestartPolicy | None = None) -> None:
+    def __init__(
+        self,
+        owner: OwnerSpec,
+        clock: Clock | None = None,
+        owner_policy: RestartPolicy | None = None,
+        attach: str = "",
+    ) -> None:
         self._clock = clock or SystemClock()
         self.reactor = Reactor(self._clock)
         self._chance = random.Random()  # noqa: S311 - it spreads restarts, nobody gains by guessing it
@@ -62,6 +71,8 @@ class Supervisor:
         self._hangs = 0
         self._started_at = self._clock.monotonic()
         self._members: dict[str, Member] = {}
+        self._attach = attach
+        self._door: AttachListener | None = None
         self._stopping: str | None = None
         self._kill_at: Timer | None = None
         self._error: SupervisorError | None = None
@@ -75,6 +86,8 @@ class Supervisor:
         """Start the owner, and after it the workers that were added. To be called in the main thread."""
         raise_descriptor_limit()
         self._start_owner()
+        if self._attach:
+            self._open_door()
 
     def add(self, spec: ChildSpec) -> None:
         """Add a worker; it is started as soon as the owner works.
@@ -100,11 +113,7 @@ class Supervisor:
         Raises:
             SupervisorError: There are too few descriptors for another session. Nothing was changed.
         """
-        self._need_room_for(1)
-        try:
-            return self._keeper.join()
-        except OSError as error:
-            raise SupervisorError(f"there is no room for another session: {error.strerror}") from error
+        return self._new_session(1)
 
     def leave(self, session: int, exit: Exit | None = None) -> None:
         """The process of a session is gone: nothing more may come, not even from a child that it has left behind.
@@ -191,6 +200,8 @@ class Supervisor:
         self._stopping = reason
         logger.info("stopping: %s", reason)
         self.on_stopping()
+        if self._door is not None:
+            self._door.refuse(f"it is stopping: {reason}")
         for member in reversed(self._members.values()):
             if member.restart is not None:
                 member.restart.cancel()
@@ -198,6 +209,20 @@ class Supervisor:
                 member.process.kill(signal.SIGTERM)
         self._kill_at = self.reactor.after(budget_s, self._kill_workers)
         self._stop_owner_when_alone()
+
+    def _new_session(self, descriptors: int) -> tuple[int, Channel]:
+        self._need_room_for(descriptors)
+        try:
+            return self._keeper.join()
+        except OSError as error:
+            raise SupervisorError(f"there is no room for another session: {error.strerror}") from error
+
+    def _open_door(self) -> None:
+        join = functools.partial(self._new_session, PER_WORKER)
+        try:
+            self._door = AttachListener(self._attach, self.reactor, join, self.leave)
+        except AttachFailed as error:
+            logger.warning("no other process can join this system, nor one that a worker forks: %s", error)
 
     # -- the life of a process -------------------------------------------------------------------------------
 
@@ -226,14 +251,15 @@ class Supervisor:
     def _launch(self, member: Member, payload: bytes, fds: Sequence[int]) -> None:
         spec = member.spec
         says, orphaned_by = (FromOwner, signal.SIGCONT) if member is self._owner else (FromWorker, signal.SIGKILL)
-        start = Start(spec.name, spec.target, member.session, orphaned_by)
+        start = Start(spec.name, spec.target, member.session, orphaned_by, self._attach)
         try:
             process: Process[FromChild] = Process(start, payload, fds, says)
         except OSError as error:
             self._keeper.leave(member.session, None)
             self._not_started(member, error)
             return
-        member.begin(process, self.reactor.after(spec.ready_within_s, functools.partial(self._overdue, member)))
+        overdue = functools.partial(self._overdue, member, process)
+        member.begin(process, self.reactor.after(spec.ready_within_s, overdue))
         self.reactor.watch(process.pidfd, functools.partial(self._ended, member))
         self.reactor.watch(process.control.fileno(), functools.partial(self._hear, member))
 
@@ -242,9 +268,8 @@ class Supervisor:
         member.failure = _why_not(error)
         self._restart(member, Exit(os.EX_OSERR, None))
 
-    def _overdue(self, member: Member) -> None:
-        process = member.process
-        if process is not None:
+    def _overdue(self, member: Member, process: Process[FromChild]) -> None:
+        if member.process is process:
             member.failure = f"it was not ready within {member.spec.ready_within_s:g} s"
             process.kill(signal.SIGKILL)
 
@@ -339,8 +364,9 @@ class Supervisor:
         return len(self._keeper.sessions - {member.session for member in self._members.values()})
 
     def _need_room_for(self, wanted: int) -> None:
-        workers = sum(member.exit is None for member in self._members.values())
-        need_room_for(wanted, workers, self._attached())
+        watched = sum(member.exit is None for member in self._members.values())
+        let_in = self._door.let_in if self._door is not None else 0
+        need_room_for(wanted, watched + let_in, self._attached() - let_in)
 
     def _workers_run(self) -> bool:
         return any(member.process is not None for member in self._members.values())
@@ -404,10 +430,13 @@ class Supervisor:
         if process is None:
             self._finish()
             return
+        self._hang_watch.stop()  # its loop ends now
         self._keeper.tell(Leave())
         self.reactor.after(OWNER_STOP_S, functools.partial(process.kill, signal.SIGKILL))
 
     def _finish(self) -> None:
+        if self._door is not None:
+            self._door.close()
         self._keeper.close()
         self._done = True
 

@@ -90,15 +90,16 @@ class Turn:
             StorageUnavailable: It has to be stored in the journal, and cannot be.
             TypeError: It cannot be encoded; this must fail here, not in the journal.
         """
-        for call, _, _ in context.answers or ():
-            self._waiting.delete(call)
+        if context.answers:
+            for call, _, _ in context.answers:
+                self._waiting.delete(call)
         if len(self._changes) > deed.start:
             self._note_changes(deed, context, cause)
-        for call, result, error in context.answers or ():
-            session, number = call
-            revision = self.revision
-            frame = encode_failure(number, error, revision) if error else encode_answer(number, result, revision)
-            deed.answers.append((session, number, frame))
+        if context.answers:
+            for (session, number), result, error in context.answers:
+                revision = self.revision
+                frame = encode_failure(number, error, revision) if error else encode_answer(number, result, revision)
+                deed.answers.append((session, number, frame))
 
     def _note_changes(self, deed: Deed, context: Context, cause: str) -> None:
         if self.read_only:
@@ -128,16 +129,16 @@ class Turn:
         """
         if deed.rows or deed.steps:
             self._deeds.append(deed)
-            # Done again after its session has ended in the same turn, it is still done, and nobody is answered.
-            deed.answers = [answer for answer in deed.answers if answer[0] in self.peers]
             for session, number, frame in deed.answers:
-                peer = self.peers[session]
-                peer.store(number, frame)
-                self._kept.append((session, number, peer.acknowledged.upto, frame))
+                peer = self.peers.get(session)
+                if peer is not None:  # else it is done again after its session has ended in the same turn
+                    peer.store(number, frame)
+                    self._kept.append((session, number, peer.acknowledged.upto, frame))
         elif call is not None:
             self._seen(deed, call)
-        for session, number, frame in deed.answers:
-            self.say(session, number, frame)
+        for answer in deed.answers:
+            self.out_bytes += len(answer[2])
+            self._out.append(answer)
 
     def undo(self, deed: Deed) -> None:
         """It is refused: nothing of it remains."""

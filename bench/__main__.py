@@ -1,10 +1,14 @@
-"""`python -m bench NAME [--json] [--seconds N]`; exit code 0 if every goal held, 1 if not, 2 if it could not be run."""
+"""`python -m bench NAME [--json] [--seconds N] [--seed N]`.
+
+Exit code 0 if every goal held, 1 if not, 2 if it could not be run.
+"""
 
 from __future__ import annotations
 
 import argparse
 import importlib
 import math
+import secrets
 import signal
 import sys
 from collections.abc import Generator, Sequence
@@ -14,7 +18,7 @@ from typing import NoReturn, Protocol, cast
 from actors.errors import ActorsError
 from bench.figures import Figure, header
 
-BENCHMARKS = ("queue",)
+BENCHMARKS = ("queue", "faults")
 """The modules of this package that measure something."""
 
 
@@ -23,8 +27,8 @@ class Benchmark(Protocol):
 
     SECONDS: float
 
-    def run(self, seconds: float, /) -> Generator[Figure, None, None]:
-        """Measure for about that many seconds."""
+    def run(self, seconds: float, seed: int, /) -> Generator[Figure, None, None]:
+        """Measure for about that many seconds; what is left to chance follows from the seed."""
 
 
 class _Parser(argparse.ArgumentParser):
@@ -41,7 +45,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     benchmark = cast("Benchmark", importlib.import_module(f"bench.{options.name}"))
     seconds = benchmark.SECONDS if options.seconds is None else options.seconds
     try:
-        return _print(benchmark, seconds, as_json=options.json)
+        return _print(benchmark, seconds, options.seed, as_json=options.json)
     except ActorsError as error:
         print(f"bench: {error}", file=sys.stderr)
         return 2
@@ -55,6 +59,9 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("name", choices=BENCHMARKS, metavar="NAME", help=f"one of: {', '.join(BENCHMARKS)}")
     parser.add_argument("--json", action="store_true", help="print one JSON object a line")
     parser.add_argument("--seconds", type=_seconds, metavar="N", help="about how long it may take")
+    parser.add_argument(
+        "--seed", type=int, default=secrets.randbelow(2**32), metavar="N", help="repeat what another run left to chance"
+    )
     return parser
 
 
@@ -69,11 +76,11 @@ def _seconds(text: str) -> float:
     return seconds
 
 
-def _print(benchmark: Benchmark, seconds: float, *, as_json: bool) -> int:
+def _print(benchmark: Benchmark, seconds: float, seed: int, *, as_json: bool) -> int:
     if not as_json:
         print(header(), flush=True)
     missed: list[str] = []
-    with closing(benchmark.run(seconds)) as figures:
+    with closing(benchmark.run(seconds, seed)) as figures:
         for figure in figures:
             print(figure.as_json() if as_json else figure.as_row(), flush=True)
             if figure.holds is False:

@@ -5,6 +5,9 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass, field
 
+TIMED_UNITS = frozenset({"s", "ms", "µs", "1/s", "x"})
+"""Units of what depends on the machine and on what else it does; the other figures are counts."""
+
 DIGITS = 3
 """Digits after the point that are shown; a figure is judged as it is shown."""
 
@@ -51,7 +54,7 @@ class Figure:
     Attributes:
         name: What was measured.
         value: The number.
-        unit: Its unit; `x` for a ratio, `of N` for a count of N trials.
+        unit: Its unit; `x` for a ratio, `of N` for a count of N trials, empty for a number that measures nothing.
         goal: Only where an issue or the design sets one.
         about: One line for people.
     """
@@ -80,11 +83,12 @@ class Figure:
         """One line of a table for people.
 
         >>> Figure("ask_over_pipe", 2.5, "x", goal=at_most(3), about="how much dearer").as_row()
-        'ask_over_pipe                        2.5 x        ≤ 3   yes   how much dearer'
+        'ask_over_pipe                        2.5 x              ≤ 3   yes   how much dearer'
         """
         goal = "" if self.goal is None else str(self.goal)
         holds = {None: "", True: "yes", False: "NO"}[self.holds]
-        row = _row(self.name, _for_people(self.value), self.unit, goal, holds)
+        value = _for_people(self.value) if self.unit else str(self.value)
+        row = _row(self.name, value, self.unit, goal, holds)
         return f"{row} {self.about}".rstrip()
 
 
@@ -103,4 +107,4 @@ def _for_people(value: float) -> str:
 
 
 def _row(name: str, value: str, unit: str, goal: str, holds: str) -> str:
-    return f"{name:<30}{value:>10} {unit:<7}{goal:>5}   {holds:<5}"
+    return f"{name:<30}{value:>10} {unit:<9} {goal:>8}   {holds:<5}"

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+import ctypes
 import multiprocessing
 import os
 import signal
-import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from multiprocessing import resource_tracker
 from multiprocessing.process import BaseProcess
@@ -15,6 +15,8 @@ from typing import Any
 
 SPAWN = multiprocessing.get_context("spawn")
 """`fork` would copy the threads' locks of the benchmark; `spawn` starts clean, as the runtime does."""
+
+_PR_SET_PDEATHSIG = 1
 
 
 class Peers(ExitStack):
@@ -67,6 +69,28 @@ def without_interrupts() -> Iterator[None]:
             signal.raise_signal(late)
 
 
+def stop(until: ExitStack, *pids: int) -> None:
+    """Stop processes; they go on where `resumed` lets them, and at the end of the stack, so that they can be ended."""
+    until.callback(_signal, pids, signal.SIGCONT)
+    _signal(pids, signal.SIGSTOP)
+
+
+@contextmanager
+def resumed(pids: Sequence[int]) -> Iterator[None]:
+    """Let stopped processes go on for the length of a block."""
+    _signal(pids, signal.SIGCONT)
+    try:
+        yield
+    finally:
+        _signal(pids, signal.SIGSTOP)
+
+
+def _signal(pids: Sequence[int], number: signal.Signals) -> None:
+    for pid in pids:
+        with suppress(ProcessLookupError):  # ended with everything else
+            os.kill(pid, number)
+
+
 def cores() -> list[int]:
     """The processor cores that this process may use."""
     return sorted(os.sched_getaffinity(0))
@@ -90,17 +114,13 @@ def _move(to: set[int]) -> None:
 
 
 def end_with_parent() -> None:
-    """Let a thread end this process when the benchmark is gone without having ended it."""
-    threading.Thread(target=_outlive_nobody, name="parent-watch", daemon=True).start()
+    """Let the kernel kill this process when the benchmark is gone without having ended it; even if it is stopped."""
+    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+    parent = multiprocessing.parent_process()
+    if parent is not None and not parent.is_alive():  # it went before the kernel was told
+        os._exit(1)
 
 
 def _run(function: Callable[..., object], args: tuple[Any, ...]) -> None:
     end_with_parent()
     function(*args)
-
-
-def _outlive_nobody() -> None:
-    parent = multiprocessing.parent_process()
-    if parent is not None:
-        parent.join()
-        os._exit(1)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from statistics import median
 
 Sampler = Callable[[float], float]
@@ -17,20 +17,48 @@ SHORTEST_SLICE_S = 0.01
 
 def p50_us(call: Callable[[], object]) -> Sampler:
     """A sampler that makes one call after the other and gives the median of their times in microseconds."""
+    return lambda seconds: median(_times_ns(call, seconds)) / 1_000
 
-    def sample(seconds: float) -> float:
-        clock = time.perf_counter_ns
-        taken: list[int] = []
-        before = clock()
-        end = before + int(seconds * 1e9)
-        while before < end:
-            call()
-            after = clock()
-            taken.append(after - before)
-            before = after
-        return median(taken) / 1_000
 
-    return sample
+def p95_us(call: Callable[[], object]) -> Sampler:
+    """The same with the time that 95 % of the calls stay within."""
+    return lambda seconds: percentile(_times_ns(call, seconds), 95) / 1_000
+
+
+async def awaited_p50_us(call: Callable[[], Awaitable[object]], seconds: float) -> float:
+    """The median for a call that is awaited."""
+    clock = time.perf_counter_ns
+    taken: list[int] = []
+    before = clock()
+    end = before + int(seconds * 1e9)
+    while before < end:
+        await call()
+        after = clock()
+        taken.append(after - before)
+        before = after
+    return median(taken) / 1_000
+
+
+def _times_ns(call: Callable[[], object], seconds: float) -> list[int]:
+    clock = time.perf_counter_ns
+    taken: list[int] = []
+    before = clock()
+    end = before + int(seconds * 1e9)
+    while before < end:
+        call()
+        after = clock()
+        taken.append(after - before)
+        before = after
+    return taken
+
+
+def percentile(values: list[int], percent: int) -> int:
+    """The smallest value that so many percent of the values are not above.
+
+    >>> percentile(list(range(1, 101)), 95), percentile([7], 99), percentile([3, 1, 2], 50)
+    (95, 7, 2)
+    """
+    return sorted(values)[-(-len(values) * percent // 100) - 1]
 
 
 def in_rounds(samplers: Mapping[str, Sampler], seconds: float) -> dict[str, list[float]]:

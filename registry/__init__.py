@@ -20,6 +20,8 @@ from actors.lazy import lazily
 if TYPE_CHECKING:
     from registry.client import AsyncRegistry as AsyncRegistry
     from registry.client import Registry as Registry
+    from registry.connection import connect as connect
+    from registry.connection import connect_async as connect_async
     from registry.errors import BackendNotFound as BackendNotFound
     from registry.errors import DuplicateBackend as DuplicateBackend
     from registry.errors import InvalidField as InvalidField
@@ -60,6 +62,8 @@ _HOMES = {
     "RegistryError": "errors",
     "Supervisor": "supervisor",
     "Worker": "supervisor",
+    "connect": "connection",
+    "connect_async": "connection",
 }
 """The public names and the modules they live in; loaded when first used, so that the owner stays small."""
 

@@ -12,10 +12,11 @@ from actors.aio import AsyncClient
 from actors.channel import Channel
 from actors.client import DEFAULT_TIMEOUT_S, Client
 from actors.errors import CommandError
+from actors.forks import Rejoin, cannot_rejoin
 from registry import commands as c
 from registry.kinds import Outcome
 from registry.models import Lease
-from registry.operations import AsyncFace, BlockingFace, Call, Operations, release_command
+from registry.operations import NOTHING, AsyncFace, BlockingFace, Call, Operations, release_command
 
 T = TypeVar("T")
 
@@ -23,17 +24,20 @@ _encode = msgspec.msgpack.Encoder().encode
 
 
 class Registry(Operations, BlockingFace):
-    """The registry for plain code; one serves all threads of a process.
+    """The registry for plain code; one serves all threads of a process, and in a forked child it joins anew.
 
     Args:
         channel: This process's end of its queue to the owner.
+        rejoin: Gives a forked child a queue of its own.
     """
 
-    def __init__(self, channel: Channel) -> None:
-        self._client = Client(channel, CommandError.classes())
+    def __init__(self, channel: Channel, rejoin: Rejoin = cannot_rejoin) -> None:
+        self._client = Client(channel, CommandError.classes(), rejoin=rejoin)
 
     def perform(self, call: Call[T]) -> T:
         """Ask, wait, and read the answer; every operation goes through here."""
+        if call.inert:
+            return call.read(NOTHING)
         return call.read(
             self._client.ask(call.command, timeout=call.timeout, changes=call.changes, on_orphan=call.on_orphan)
         )
@@ -65,17 +69,20 @@ class Registry(Operations, BlockingFace):
 
 
 class AsyncRegistry(Operations, AsyncFace):
-    """The registry for asyncio and uvloop; to be made within the loop that uses it.
+    """The registry for asyncio and uvloop; to be made within the loop that uses it. In a forked child it joins anew.
 
     Args:
         channel: This process's end of its queue to the owner.
+        rejoin: Gives a forked child a queue of its own.
     """
 
-    def __init__(self, channel: Channel) -> None:
-        self._client = AsyncClient(channel, CommandError.classes())
+    def __init__(self, channel: Channel, rejoin: Rejoin = cannot_rejoin) -> None:
+        self._client = AsyncClient(channel, CommandError.classes(), rejoin=rejoin)
 
     async def perform(self, call: Call[T]) -> T:
         """Ask, await, and read the answer; every operation goes through here."""
+        if call.inert:
+            return call.read(NOTHING)
         return call.read(
             await self._client.ask(call.command, timeout=call.timeout, changes=call.changes, on_orphan=call.on_orphan)
         )
@@ -99,8 +106,9 @@ class AsyncRegistry(Operations, AsyncFace):
         latency_ms: int | None = None,
         first_byte_ms: int | None = None,
     ) -> None:
-        """Give a lease back without waiting for the owner; it is done exactly once all the same."""
-        self._client.tell(_encode(release_command(lease, outcome, latency_ms, first_byte_ms)))
+        """Give a lease back without waiting for the owner; it is done exactly once all the same; see `release`."""
+        if not lease.is_inherited:
+            self._client.tell(_encode(release_command(lease, outcome, latency_ms, first_byte_ms)))
 
     def count_http_error(self, code: int) -> None:
         """Count an error that this process answered to an HTTP client, without waiting."""

@@ -11,8 +11,12 @@ import msgspec
 
 from actors.directory_lock import lock_directory
 from actors.errors import StartFailed
+from actors.forks import LINEAGE
 from registry.kinds import Durability
 from registry.owner import Options
+
+SOCKET = "registry.sock"
+"""Name of the socket within the directory."""
 
 
 def default_directory() -> Path:
@@ -39,6 +43,7 @@ class StateDirectory:
 
     def __init__(self, path: Path | None, holder: str) -> None:
         self._ephemeral = path is None
+        self._closed = False
         try:
             if path is None:
                 self.path = Path(tempfile.mkdtemp(prefix="actor-registry-"))
@@ -51,6 +56,12 @@ class StateDirectory:
         except OSError as error:
             reason = f"the data directory {path} cannot be used: {error.strerror}"
             raise StartFailed(reason) from error
+        LINEAGE.watch(self)
+
+    @property
+    def socket(self) -> Path:
+        """Where other processes join the system."""
+        return self.path / SOCKET
 
     def owner_options(self, durability: Durability = Durability.PROCESS, *, recover: bool = False) -> bytes:
         """What the owner process is told of it.
@@ -63,9 +74,18 @@ class StateDirectory:
 
     def close(self) -> None:
         """Give up this process's hold on it, and remove what an owner that was killed could not."""
+        if self._closed:
+            return
+        self._closed = True
         os.close(self.lock_fd)
         if self._ephemeral:
             with suppress(OSError):
                 for file in self.path.iterdir():
                     file.unlink()
                 self.path.rmdir()
+
+    def forked(self) -> None:
+        """Let go of the lock, which must not outlive the parent's system; see `Forkable`."""
+        if not self._closed:
+            self._closed = True
+            os.close(self.lock_fd)

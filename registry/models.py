@@ -9,6 +9,7 @@ from typing import Annotated, Self
 import msgspec
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 
+from actors.forks import LINEAGE
 from registry.errors import InvalidField
 from registry.kinds import BackendStatus, BackendType, DiscoverySource
 from registry.state.records import MAX_METADATA, MAX_MODELS, BackendRecord, BackendState, ModelRecord
@@ -166,6 +167,7 @@ class Lease(msgspec.Struct, frozen=True):
         url: The backend's base address.
         model: The model asked for.
         deadline_s: Instant on `CLOCK_MONOTONIC` when it ends by itself.
+        generation: See `actors.forks`: the process that holds it.
     """
 
     id: int
@@ -173,3 +175,9 @@ class Lease(msgspec.Struct, frozen=True):
     url: str
     model: str
     deadline_s: float
+    generation: int = msgspec.field(default_factory=lambda: LINEAGE.generation)
+
+    @property
+    def is_inherited(self) -> bool:
+        """Whether this process was forked from the one that holds it; then to release it here does nothing."""
+        return self.generation != LINEAGE.generation

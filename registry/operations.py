@@ -36,9 +36,10 @@ class Call(Generic[T]):
         timeout: Longest wait in seconds.
         changes: Whether the command changes anything.
         on_orphan: Makes the command that gives back an answer which comes too late.
+        inert: Whether there is nothing to be asked, and the answer is None.
     """
 
-    __slots__ = ("changes", "command", "on_orphan", "read", "timeout")
+    __slots__ = ("changes", "command", "inert", "on_orphan", "read", "timeout")
 
     def __init__(
         self,
@@ -48,6 +49,7 @@ class Call(Generic[T]):
         timeout: float = DEFAULT_TIMEOUT_S,
         changes: bool = True,
         on_orphan: Callable[[msgspec.Raw], bytes | None] | None = None,
+        inert: bool = False,
     ) -> None:
         try:
             self.command = _encode(command)
@@ -57,6 +59,7 @@ class Call(Generic[T]):
         self.timeout = timeout
         self.changes = changes
         self.on_orphan = on_orphan
+        self.inert = inert
 
 
 def _why_not_encoded(command: c.Command) -> InvalidField:
@@ -66,6 +69,10 @@ def _why_not_encoded(command: c.Command) -> InvalidField:
         except (TypeError, ValueError, OverflowError) as error:
             return InvalidField(field, f"cannot be sent: {error}")
     return InvalidField("", "cannot be sent")
+
+
+NOTHING = msgspec.Raw(b"\xc0")
+"""The answer None, encoded."""
 
 
 class BlockingFace:
@@ -328,7 +335,7 @@ class Operations:
         latency_ms: int | None = None,
         first_byte_ms: int | None = None,
     ) -> Call[None]:
-        """Give a lease back and say how the request went.
+        """Give a lease back and say how the request went. In a forked child one of the parent's stays as it is.
 
         Args:
             lease: What `acquire` returned.
@@ -339,7 +346,8 @@ class Operations:
         Raises:
             LeaseNotFound: It was given back before or has expired.
         """
-        return Call(release_command(lease, outcome, latency_ms, first_byte_ms), _none)
+        command = release_command(lease, outcome, latency_ms, first_byte_ms)
+        return Call(command, _none, inert=lease.is_inherited)
 
     @operation
     @staticmethod

@@ -50,7 +50,8 @@ def serve(config: Config, *, recover: bool = False) -> None:
         directory = StateDirectory(path, f"actor-registry (pid {os.getpid()})")
         try:
             options = directory.owner_options(config.durability, recover=recover)
-            supervisor = Supervisor(OwnerSpec("registry.owner:build", options, (directory.lock_fd,)))
+            owner = OwnerSpec("registry.owner:build", options, (directory.lock_fd,))
+            supervisor = Supervisor(owner, attach=str(directory.socket))
             for spec in _workers(config, api_keys, listening):
                 supervisor.add(spec)
             logger.info("state is kept in %s%s", directory.path, "" if path else " until the end")

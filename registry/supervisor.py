@@ -18,11 +18,13 @@ from actors.channel import Channel
 from actors.child import Child
 from actors.children import ChildInfo
 from actors.exits import Exit
+from actors.forks import LINEAGE
 from actors.functions import pack, refuse_nested_start, unpack
 from actors.handle import Handle, Settings
 from actors.restarts import Restart, RestartPolicy
 from actors.statistics import SupervisorStatistics
 from registry.client import AsyncRegistry, Registry
+from registry.connection import join
 from registry.directory import StateDirectory
 from registry.kinds import Durability
 
@@ -64,7 +66,9 @@ class Worker:
 class Supervisor:
     """One owner process, and the workers that are spawned; a process of its own watches over them.
 
-    Everything ends with `stop`, at the end of a `with` block, and when the program that made it ends, however.
+    Everything ends with `stop`, at the end of a `with` block, and when the program that made it ends, however. In a
+    process that is forked from this one, `registry` and `async_registry` work (with sessions of its own), `stop` does
+    nothing, and what else there is raises `StartedElsewhere`.
 
     Args:
         data_dir: Where durable state lives; None for a temporary directory that is removed at the end.
@@ -94,9 +98,11 @@ class Supervisor:
         path = None if data_dir is None else Path(data_dir)
         self._directory = StateDirectory(path, f"{Path(sys.argv[0]).name or 'python'} (pid {os.getpid()})")
         options = self._directory.owner_options(Durability(durability), recover=recover)
-        settings = Settings("registry.owner:build", options, STOP_BUDGET_S, log_level)
+        socket = str(self._directory.socket)
+        settings = Settings("registry.owner:build", options, STOP_BUDGET_S, log_level, attach=socket)
         self._numbers = itertools.count(1)
         self._stopped = False
+        self._elsewhere = False
         self._attaching = threading.Lock()
         self._registry: Registry | None = None
         try:
@@ -104,18 +110,35 @@ class Supervisor:
         except BaseException:
             self._directory.close()
             raise
+        LINEAGE.watch(self)
+
+    @property
+    def path(self) -> Path:
+        """The data directory; other programs join with `registry.connect(path)`."""
+        return self._directory.path
 
     @property
     def registry(self) -> Registry:
         """The registry for this process and all its threads; it has a session like any worker."""
         with self._attaching:
             if self._registry is None:
-                self._registry = Registry(self._handle.attach())
+                self._registry = Registry(self._attach(), self._rejoin)
             return self._registry
 
     async def async_registry(self) -> AsyncRegistry:
         """A registry for this process and the running event loop, with a session of its own; close it at the end."""
-        return AsyncRegistry(await asyncio.to_thread(self._handle.attach))
+        return AsyncRegistry(await asyncio.to_thread(self._attach), self._rejoin)
+
+    def forked(self) -> None:
+        """Let go of the system, which is the parent's; see `Forkable`."""
+        self._elsewhere = True
+        self._attaching = threading.Lock()
+
+    def _attach(self) -> Channel:
+        return join(self.path) if self._elsewhere else self._handle.attach()
+
+    def _rejoin(self, timeout_s: float) -> Channel:
+        return join(self.path, timeout_s)
 
     def spawn(self, function: WorkerFunction[P], *args: P.args, **kwargs: P.kwargs) -> Worker:
         """Run `function(registry, *args, **kwargs)` in a worker process, again if it crashes; see `spawn_with`."""
@@ -175,9 +198,9 @@ class Supervisor:
     def stop(self, budget_s: float = STOP_BUDGET_S) -> None:
         """End everything: the workers first, which together may take this many seconds, the owner last.
 
-        To be called once more does nothing.
+        To be called once more does nothing, nor does it in a forked child.
         """
-        if self._stopped:
+        if self._stopped or self._elsewhere:
             return
         self._stopped = True
         if self._registry is not None:
@@ -202,13 +225,13 @@ def run_worker(child: Child) -> None:
     if inspect.iscoroutinefunction(function):
         asyncio.run(_run_async(child, child.channel, lambda registry: function(registry, *args, **kwargs)))
         return
-    registry = Registry(child.channel)
+    registry = Registry(child.channel, child.rejoin)
     child.ready()
     function(registry, *args, **kwargs)
 
 
 async def _run_async(child: Child, channel: Channel, function: Callable[[AsyncRegistry], Awaitable[object]]) -> None:
-    registry = AsyncRegistry(channel)
+    registry = AsyncRegistry(channel, child.rejoin)
     child.ready()
     try:
         await function(registry)

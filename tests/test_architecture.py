@@ -19,6 +19,7 @@ LAYERS = (
     {"server"},
     {"gateway", "discovery", "api"},
     {"supervisor"},
+    {"connection"},
     {"directory"},
     {"client", "owner"},
     {"operations"},

@@ -7,6 +7,7 @@ import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
+from registry import Backend, BackendStatus, Model, Supervisor
 from registry.config import load_config
 from tests.processes import ROOT, program
 
@@ -38,6 +39,20 @@ class _Models(BaseHTTPRequestHandler):
 
     def log_message(self, *_: object) -> None:
         """Say nothing."""
+
+
+def test_the_example_of_another_program(tmp_path: Path) -> None:
+    """It joins the system of the default directory; the one here is a `Supervisor` of the test's own."""
+    with Supervisor(tmp_path / "actor-registry") as supervisor:
+        supervisor.registry.add_backend(
+            Backend(url="http://a:8000", models=(Model(id="llama3"),), status=BackendStatus.HEALTHY)
+        )
+        script = tmp_path / "example.py"
+        script.write_text(block("python", "registry.connect()"))
+        with program(str(script), XDG_STATE_HOME=str(tmp_path)) as run:
+            assert run.ends(30) == 0, run.stderr
+            assert run.stdout == "http://a:8000\n"
+        assert supervisor.registry.get_leases() == []
 
 
 def test_the_python_example_runs_and_ends(tmp_path: Path) -> None:

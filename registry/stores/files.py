@@ -66,7 +66,16 @@ def open_database(path: Path, mode: Literal["ro", "rw"], synchronous: str = "NOR
         # On a disk without a free block there is no room for the index of the write-ahead log that SQLite shares
         # between processes. A connection that has the file for itself keeps it in its own memory.
         db = _open(path, "rw", "EXCLUSIVE")
-    db.execute(f"PRAGMA synchronous = {synchronous}")
+    try:
+        db.execute(f"PRAGMA synchronous = {synchronous}")
+    except BaseException as error:
+        db.close()
+        if isinstance(error, UnicodeDecodeError):
+            # SQLite's sentence quotes what it cannot read, and that is not even text.
+            damage = sqlite3.DatabaseError("malformed database schema")
+            damage.sqlite_errorcode = sqlite3.SQLITE_CORRUPT
+            raise damage from error
+        raise
     return db
 
 

@@ -92,7 +92,7 @@ def _damage(path: Path, tables: Sequence[AnyTable]) -> str | None:
                 return None
             with contextlib.closing(open_database(path, "ro")) as db:
                 refuse_newer(path, db)
-                check(db, tables)
+                check(db, path, tables)
                 _check_all(db, tables)
     except Damage as damage:
         return str(damage)
@@ -138,7 +138,7 @@ def _swap(path: Path, fresh: Path) -> Path:
     kept = _free_name(path)
     for end in ("", *COMPANIONS):
         file = Path(f"{path}{end}")
-        if file.exists():
+        if file.exists() and (file.stat().st_size or file == path):
             _keep(file, Path(f"{kept}{end}"))
     sync(path.parent)
     fresh.rename(_recovered(path))  # from here on `finish_recovery` can always go on

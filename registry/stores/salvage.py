@@ -22,8 +22,8 @@ _HEADER_BYTES = 100
 _SIZE_AT = 28
 """Where the header of a file says how many pages it has."""
 
-_PROBES = 1_000_000
-"""So many row numbers are tried one by one where nothing tells which exist; takes some seconds."""
+_FRUITLESS = 20_000
+"""After so many row numbers in a row that lead to nothing, no more are tried."""
 
 MAX_REVISION = 2**53
 """A larger one was never written; it is also the limit of whole numbers in the JSON of many programs."""
@@ -122,15 +122,11 @@ def _overwrite(path: Path, start: bytes) -> None:
 
 
 def _read(copy: Path, tables: Sequence[AnyTable]) -> Salvaged:
-    try:
-        db = open_database(copy, "rw")
-    except sqlite3.Error:
-        return Salvaged({}, None, certain=False, turn=None)
-    with contextlib.closing(db):
+    with contextlib.closing(sqlite3.connect(copy, isolation_level=None)) as db:
         db.text_factory = bytes
-        with contextlib.suppress(sqlite3.Error):
-            # With this SQLite opens a file that is shorter than it should be.
-            db.execute("PRAGMA writable_schema = ON")
+        # With this SQLite opens a file that is shorter than it should be, or whose schema is damaged in part.
+        db.execute("PRAGMA writable_schema = ON")
+        db.execute("PRAGMA locking_mode = EXCLUSIVE")
         revision, certain, turn = _position(db)
         return Salvaged({table.name: _table(db, table) for table in durable(tables)}, revision, certain, turn)
 
@@ -176,10 +172,17 @@ def _rows(db: sqlite3.Connection, name: str, columns: str, known: dict[int, Any]
     _gather(db, f"{select} ORDER BY rowid DESC", downward)
     found = downward | upward
     low = max(upward, default=0) + 1
-    high = min((number for number in downward if number >= low), default=low + _PROBES)
+    high = min((number for number in downward if number >= low), default=max(known, default=low + _FRUITLESS) + 1)
     # Between the two ends lies a damaged page, and perhaps sound ones between it and another damaged one.
-    for number in (*range(low, min(high, low + _PROBES)), *(known.keys() - found.keys())):
+    for number in sorted(known.keys() - found.keys()):
         _gather(db, f"{select} WHERE rowid = {number}", found)
+    fruitless = 0
+    for number in range(low, high):
+        if number not in found and number not in known:
+            _gather(db, f"{select} WHERE rowid = {number}", found)
+        fruitless = 0 if number in found else fruitless + 1
+        if fruitless == _FRUITLESS:
+            break
     return dict(sorted(found.items())), False
 
 
@@ -188,7 +191,7 @@ def _gather(db: sqlite3.Connection, select: str, into: Rows) -> bool:
     try:
         for number, *values in db.execute(select):
             into.setdefault(number, tuple(values))
-    except sqlite3.Error:
+    except (sqlite3.Error, UnicodeDecodeError):  # the latter if SQLite's sentence quotes what is not text
         return False
     return True
 

@@ -74,9 +74,13 @@ def damage_told() -> Iterator[None]:
 
 def refuse_emptied(path: Path) -> None:
     """Raise `Damage` for an empty file that was not always so: SQLite would throw its write-ahead log away."""
-    log = Path(f"{path}-wal")
-    if log.exists() and log.stat().st_size:
+    if _has_log(path):
         raise Damage("it is empty, and the write-ahead log beside it is not")
+
+
+def _has_log(path: Path) -> bool:
+    log = Path(f"{path}-wal")
+    return log.exists() and log.stat().st_size > 0
 
 
 def durable(tables: Sequence[AnyTable]) -> list[AnyTable]:
@@ -101,7 +105,7 @@ def refuse_newer(path: Path, db: sqlite3.Connection) -> None:
         raise JournalDamaged(reason)
 
 
-def check(db: sqlite3.Connection, tables: Sequence[AnyTable]) -> None:
+def check(db: sqlite3.Connection, path: Path, tables: Sequence[AnyTable]) -> None:
     """Check the form of a file, and the structure of what is read from it at a start.
 
     Raises:
@@ -111,6 +115,10 @@ def check(db: sqlite3.Connection, tables: Sequence[AnyTable]) -> None:
     found = format_of(db)
     if not 0 <= found <= FORMAT:
         raise Damage(f"its format is given as {found}")
+    (page_bytes,) = db.execute("PRAGMA page_size").fetchone()
+    # With a log beside it the file may well end so: then a disk was full, and the log has the whole page.
+    if path.stat().st_size % page_bytes and not _has_log(path):
+        raise Damage("it ends in the middle of a page")
     present = _tables_in(db)
     if strange := present - _KEPT_ANYWAY - {table.name for table in durable(tables)}:
         raise Damage(f"it holds a table that nobody knows, {min(strange)!r}")
@@ -122,7 +130,12 @@ def check(db: sqlite3.Connection, tables: Sequence[AnyTable]) -> None:
 
 def check_structure(db: sqlite3.Connection, name: str) -> None:
     """Check the pages of a table and its index; raises as `check` does."""
-    problems = [str(text) for (text,) in db.execute(f'PRAGMA integrity_check("{name}")')]
+    try:
+        problems = [str(text) for (text,) in db.execute(f'PRAGMA integrity_check("{name}")')]
+    except sqlite3.Error as error:
+        if not means_damage(error):
+            raise
+        problems = [str(error)]
     if problems != ["ok"]:
         raise Damage(f"in table {name!r}: {' '.join(problems[0].split())}")
 

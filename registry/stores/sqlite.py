@@ -67,7 +67,7 @@ class SqliteJournal:
             return
         with contextlib.closing(open_database(self._path, "ro")) as db:
             refuse_newer(self._path, db)
-            check(db, self._tables)
+            check(db, self._path, self._tables)
 
     def load(self) -> Loaded:
         """Everything stored. Records are of their tables' types: what does not fit raises `JournalDamaged`."""

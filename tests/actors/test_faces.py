@@ -2,178 +2,20 @@
 
 import asyncio
 import threading
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack
-from typing import Any
+from collections.abc import Callable
 
-import msgspec
 import pytest
 import uvloop
 
-from actors import frames
 from actors.aio import AsyncClient
 from actors.channel import Channel
 from actors.client import Client
 from actors.errors import CallTimeout, CommandInvalid, MessageTooLarge, OutcomeUnknown, Overloaded, SystemStopped
-from actors.frames import Answer, Ask, Welcome
+from actors.frames import Ask
 from tests.actors.counter import Get, GiveBack, Held, Increment, Nested, Take
-from tests.actors.owners import LocalOwner, decode, encode, local_owner
+from tests.actors.faces import Make, SilentOwner
+from tests.actors.owners import LocalOwner, decode, encode
 from tests.polling import until
-
-
-class Face:
-    """One way to wait, for tests that are written once."""
-
-    def ask(self, command: Any, **options: Any) -> Any:
-        return decode(self.ask_raw(encode(command), **options))
-
-    def ask_raw(self, command: bytes, **options: Any) -> msgspec.Raw:
-        raise NotImplementedError
-
-    def ask_all(self, commands: list[Any], **options: Any) -> list[Any]:
-        """Ask all at the same time; results or errors."""
-        raise NotImplementedError
-
-    def tell(self, command: Any) -> None:
-        raise NotImplementedError
-
-    def close(self) -> None:
-        raise NotImplementedError
-
-
-class Blocking(Face):
-    """Threads that wait."""
-
-    def __init__(self, channel: Channel) -> None:
-        self.client = Client(channel)
-
-    def ask_raw(self, command: bytes, **options: Any) -> msgspec.Raw:
-        return self.client.ask(command, **options)
-
-    def ask_all(self, commands: list[Any], **options: Any) -> list[Any]:
-        results: list[Any] = [None] * len(commands)
-
-        def run(at: int) -> None:
-            try:
-                results[at] = self.ask(commands[at], **options)
-            except Exception as error:  # noqa: BLE001 - what was raised is the result
-                results[at] = error
-
-        threads = [threading.Thread(target=run, args=(at,)) for at in range(len(commands))]
-        for thread in threads:
-            thread.start()
-        for thread in threads:
-            thread.join()
-        return results
-
-    def tell(self, command: Any) -> None:
-        self.client.tell(encode(command))
-
-    def close(self) -> None:
-        self.client.close()
-
-
-class Awaiting(Face):
-    """Tasks that await."""
-
-    new_loop: Callable[[], asyncio.AbstractEventLoop]
-
-    def __init__(self, channel: Channel) -> None:
-        self.runner = asyncio.Runner(loop_factory=self.new_loop)
-        self.client = self.run(self._make, channel)
-
-    def run(self, function: Callable[..., Any], *args: Any, **options: Any) -> Any:
-        return self.runner.run(function(*args, **options))
-
-    async def _make(self, channel: Channel) -> AsyncClient:
-        return AsyncClient(channel)
-
-    def ask_raw(self, command: bytes, **options: Any) -> msgspec.Raw:
-        raw: msgspec.Raw = self.run(self.client.ask, command, **options)
-        return raw
-
-    def ask_all(self, commands: list[Any], **options: Any) -> list[Any]:
-        async def all_of_them() -> list[Any]:
-            calls = [self.client.ask(encode(command), **options) for command in commands]
-            return await asyncio.gather(*calls, return_exceptions=True)
-
-        results = self.run(all_of_them)
-        return [decode(result) if isinstance(result, msgspec.Raw) else result for result in results]
-
-    def tell(self, command: Any) -> None:
-        async def told() -> None:
-            self.client.tell(encode(command))
-
-        self.run(told)
-
-    def close(self) -> None:
-        async def closed() -> None:
-            self.client.close()
-
-        self.run(closed)
-        self.runner.close()
-
-
-class OnAsyncio(Awaiting):
-    """On the standard loop."""
-
-    new_loop = staticmethod(asyncio.new_event_loop)
-
-
-class OnUvloop(Awaiting):
-    """On uvloop."""
-
-    new_loop = staticmethod(uvloop.new_event_loop)
-
-
-FACES = [Blocking, OnAsyncio, OnUvloop]
-Make = Callable[[Channel], Any]
-
-
-@pytest.fixture
-def owner() -> Iterator[LocalOwner]:
-    """An owner that serves."""
-    with local_owner() as owner:
-        yield owner
-
-
-@pytest.fixture(params=FACES)
-def make(request: pytest.FixtureRequest) -> Iterator[Make]:
-    """Makes faces of one kind, and closes them."""
-    with ExitStack() as stack:
-
-        def made(channel: Channel) -> Face:
-            face: Face = request.param(channel)
-            stack.callback(face.close)
-            return face
-
-        yield made
-
-
-class SilentOwner:
-    """An owner's end in the test's own hand, which answers only when told to."""
-
-    def __init__(self, window: int = 100) -> None:
-        self.end, self.workers_end = Channel.pair()
-        self.end.post(frames.encode([Welcome(1, 1, window)]))
-
-    def asked(self) -> list[Ask]:
-        """What has been asked since the last time."""
-        found: list[Ask] = []
-        while (message := self.end.receive()) is not None:
-            found += [frame for frame in frames.decode_to_owner(message) if isinstance(frame, Ask)]
-        return found
-
-    def answer(self, number: int, result: Any) -> None:
-        self.end.post(frames.encode([Answer(number, msgspec.Raw(encode(result)), None, 1)]))
-
-
-@pytest.fixture
-def silent() -> Iterator[SilentOwner]:
-    """An owner that does what the test says."""
-    silent = SilentOwner()
-    yield silent
-    silent.end.close()
 
 
 def test_a_command_is_answered(owner: LocalOwner, make: Make) -> None:

@@ -1,6 +1,7 @@
 """Whole systems of real processes, as a user's program starts them."""
 
 import contextlib
+import errno
 import logging
 import os
 import signal
@@ -21,6 +22,7 @@ from actors.exits import Exit
 from actors.functions import pack
 from actors.handle import Handle, Settings
 from actors.machine import measured
+from actors.owner_keeper import OwnerKeeper
 from actors.process import Process
 from actors.restarts import Restart, RestartPolicy
 from actors.supervisor import Supervisor
@@ -146,6 +148,24 @@ def test_workers_are_told_to_end_in_reverse_order_and_the_owner_serves_until_all
     assert sorted(path.read_text().split()) == ["a", "b", "c"]
     assert told[:4] == [(name, signal.SIGTERM) for name in ("deaf", "c", "b", "a")]
     assert told[4:] == [("deaf", signal.SIGKILL)]
+
+
+def test_an_owner_that_cannot_be_handed_the_sessions_has_failed_to_start(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Too few descriptors at that moment are a reason like any other, and its process is not left."""
+    begin = OwnerKeeper.begin
+    pids: list[int] = []
+
+    def fail(keeper: OwnerKeeper, process: Process[Any]) -> None:
+        begin(keeper, process)
+        pids.append(process.pid)
+        raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
+
+    monkeypatch.setattr(OwnerKeeper, "begin", fail)
+    supervisor = Supervisor(OwnerSpec("tests.actors.counter:build"))
+    supervisor.start()
+    with pytest.raises(StartFailed, match="cannot be started: Too many open files"):
+        supervisor.run()
+    assert not running(pids)
 
 
 def test_a_worker_that_is_never_ready_has_failed_to_start(system: System) -> None:

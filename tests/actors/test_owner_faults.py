@@ -11,7 +11,7 @@ import pytest
 from actors.client import Client
 from actors.errors import CommandCrashedOwner
 from tests.actors.owners import decode, encode
-from tests.actors.systems import System, pid_of, running_system, standard_error_in
+from tests.actors.systems import ONCE, System, pid_of, running_system, standard_error_in
 from tests.actors.troublemaker import Count, Crash
 from tests.polling import until
 
@@ -86,6 +86,34 @@ def test_many_different_poisonous_commands_do_not_stop_the_system(system: System
             system.ask(Crash(how))
         assert system.ask(Count()) == number
     assert system.handle.statistics().crashed_commands == 20
+
+
+def ends(scratch: Path) -> list[str]:
+    """What the actor was told of sessions that ended."""
+    path = scratch / "ends"
+    return path.read_text().splitlines() if path.exists() else []
+
+
+@pytest.mark.parametrize(("function", "end"), [("end_well", "exit code 0"), ("crash", "exit code 3")])
+def test_the_actor_learns_how_a_worker_ended(system: System, tmp_path: Path, function: str, end: str) -> None:
+    """A clean end and a crash are told apart, once for each session."""
+    system.handle.spawn("w", f"tests.actors.workers:{function}", b"", ONCE)
+    system.handle.wait("w", 30)
+    session = system.info("w").session
+    assert until(lambda: ends(tmp_path), "the session has ended") == [f"{session}: {end}"]
+
+
+@pytest.mark.parametrize("owner_first", [False, True])
+def test_the_actor_learns_of_a_death_that_its_owner_did_not_live_to_see(
+    system: System, tmp_path: Path, owner_first: bool
+) -> None:
+    """Whether the worker dies before the owner or after it, the next owner tells how."""
+    worker, owner = system.spawn("w", "turn_without_end", policy=ONCE), system.info("owner")
+    os.kill(pid_of(owner), signal.SIGSTOP)
+    victims = [pid_of(worker), pid_of(owner)]
+    for pid in reversed(victims) if owner_first else victims:
+        os.kill(pid, signal.SIGKILL)
+    assert until(lambda: ends(tmp_path), "the session has ended") == [f"{worker.session}: killed by SIGKILL"]
 
 
 @pytest.fixture

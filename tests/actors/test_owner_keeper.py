@@ -1,6 +1,9 @@
+import errno
+import os
 import signal
 import socket
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -194,3 +197,34 @@ def test_the_commands_of_a_session_are_forgotten_with_it(kept: Kept) -> None:
     kept.keeper.heard(Ended(session), [])
     kept.keeper.ended(KILLED, ours=False)
     assert kept.begin().begins()[1] == set()
+
+
+def test_every_owner_is_handed_all_sessions(kept: Kept) -> None:
+    """There may be more of them than descriptors in a message."""
+    kept.begin()
+    sessions = {kept.join() for _ in range(500)}
+    kept.keeper.ended(KILLED, ours=False)
+    owner = kept.begin()
+    owner.begins()
+    assert owner.channels.keys() == sessions
+
+
+def test_a_session_without_descriptors_leaves_nothing_behind(kept: Kept, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Neither the owner nor the supervisor knows of it."""
+    owner = kept.begin()
+    owner.begins()
+    duplicate = os.dup
+    before = len(list(Path("/proc/self/fd").iterdir()))
+
+    def refuse(fd: int) -> int:
+        raise OSError(errno.EMFILE, os.strerror(errno.EMFILE), fd)
+
+    monkeypatch.setattr(os, "dup", refuse)
+    with pytest.raises(OSError, match="Too many open files"):
+        kept.keeper.join()
+    monkeypatch.setattr(os, "dup", duplicate)
+    assert not kept.keeper.sessions
+    assert len(list(Path("/proc/self/fd").iterdir())) == before
+    with pytest.raises(AssertionError, match="nothing was said"):
+        owner.hear()
+    assert kept.join() == 2

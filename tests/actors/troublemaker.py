@@ -11,6 +11,7 @@ from typing import Any
 import msgspec
 
 from actors.actor import Actor, Context
+from actors.exits import Exit
 from actors.journal import Journal, NoJournal
 from actors.tables import Table
 
@@ -56,8 +57,9 @@ class TroubleActor(Actor):
         done.touch()
         return crash(command.how)
 
-    def session_ended(self, context: Context, exit: Any) -> None:
-        pass
+    def session_ended(self, context: Context, exit: Exit | None) -> None:
+        with (self._scratch / "ends").open("a", encoding="ascii") as file:
+            file.write(f"{context.session}: {exit}\n")
 
     def wanted_after_death(self, command: Any) -> bool:  # noqa: ARG002 - the contract's
         return True

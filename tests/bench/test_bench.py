@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import operator
 import os
@@ -16,12 +17,23 @@ import psutil
 import pytest
 
 from bench import __main__ as command
-from bench.figures import Figure, at_least, at_most
+from bench.figures import TIMED_UNITS, Figure, at_least, at_most
+from bench.redis_peer import find_server
 from tests.polling import until
 
 ROOT = Path(__file__).parents[2]
 
-GOALS = {"ask_over_pipe": (3, operator.le), "manager_over_ask": (7, operator.ge)}
+GOALS = {
+    "ask_over_pipe": (3, operator.le),
+    "redis_over_ask": (2, operator.ge),
+    "manager_over_ask": (7, operator.ge),
+    "pipelined_over_redis": (3, operator.ge),
+    "together_over_alone": (0.7, operator.ge),
+    "sessions_1000_over_1": (1.5, operator.le),
+    "flood_of_tells": (2, operator.le),
+    "flood_of_big_asks": (2, operator.le),
+    "durable_over_other": (0.5, operator.ge),
+}
 """The goals of the queue benchmark as the issues set them, and their directions."""
 
 EXPECTED = {
@@ -33,8 +45,52 @@ EXPECTED = {
     "mp_queue_p50": "µs",
     "manager_increment_p50": "µs",
     "manager_over_ask": "x",
+    "asked_changes_of_8": "1/s",
+    "together_over_alone": "x",
     "pipelined_changes": "1/s",
+    "durable_over_other": "x",
+    "sessions_1000_over_1": "x",
+    "flood_of_tells": "x",
+    "flood_of_big_asks": "x",
 }
+if find_server() is not None:
+    EXPECTED |= {
+        "redis_p50": "µs",
+        "redis_over_ask": "x",
+        "redis_pipelined_changes": "1/s",
+        "pipelined_over_redis": "x",
+    }
+if importlib.util.find_spec("xoscar") is not None:
+    EXPECTED |= {"xoscar_p50": "µs", "xoscar_over_ask": "x"}
+
+FAULTS_S = 40.0
+SEED = 20_261
+FAULTS_TIMEOUT = pytest.mark.timeout(5 * FAULTS_S + 20)
+"""Whichever test is the first waits for the run."""
+
+FAULTS_KEPT = {
+    "stuck_others",
+    "errors_of_others",
+    "leaked",
+    "lost_by_others",
+    "acknowledged_lost",
+    "applied_twice",
+    "equal_to_model",
+    "errors_of_callers",
+    "stuck_callers",
+    "stuck_beside_stopped",
+    "stopped_for_ever",
+    "processes_left",
+    "durable_lost",
+    "durable_surplus",
+    "owner_alive",
+    "sender_told",
+    "told_too_much",
+    "changed_by_garbage",
+    "errors_beside_garbage",
+    "stuck_beside_garbage",
+}
+"""The promises about counts of the faults benchmark."""
 
 
 def bench(*arguments: str) -> subprocess.Popen[str]:
@@ -57,6 +113,15 @@ def queue_run() -> tuple[int, list[dict[str, Any]]]:
     with bench("queue", "--json", "--seconds", "1") as process:
         out, err = process.communicate(timeout=60)
     assert all(line.startswith("bench: ") for line in err.splitlines())  # names the goals that were missed
+    return process.returncode, [json.loads(line) for line in out.splitlines()]
+
+
+@pytest.fixture(scope="module")
+def faults_run() -> tuple[int, list[dict[str, Any]]]:
+    """The same for the other benchmark; with so little time every trial is there, with fewer kills."""
+    with bench("faults", "--json", "--seconds", str(FAULTS_S), "--seed", str(SEED)) as process:
+        out, err = process.communicate(timeout=5 * FAULTS_S)
+    assert "Traceback" not in err, err
     return process.returncode, [json.loads(line) for line in out.splitlines()]
 
 
@@ -105,6 +170,26 @@ def test_exit_code_tells_whether_all_goals_held(queue_run: tuple[int, list[dict[
     assert code == (0 if all(line["holds"] is not False for line in lines) else 1)
 
 
+@FAULTS_TIMEOUT
+def test_nothing_is_lost_by_faults(faults_run: tuple[int, list[dict[str, Any]]]) -> None:
+    """Whatever was killed, stopped or sent: all promises about counts are kept; times are not for a test to judge."""
+    counts = [line for line in faults_run[1] if line["unit"] not in TIMED_UNITS]
+    assert [line for line in counts if line["holds"] is False] == []
+    assert {line["figure"] for line in counts if line["holds"]} == FAULTS_KEPT
+
+
+@FAULTS_TIMEOUT
+def test_every_trial_did_something(faults_run: tuple[int, list[dict[str, Any]]]) -> None:
+    """And the first line is the seed, as it was given."""
+    lines = faults_run[1]
+    assert (lines[0]["figure"], lines[0]["value"]) == ("seed", SEED)
+    values = {line["figure"]: line["value"] for line in lines}
+    assert len(values) == len(lines)
+    for trial in ("worker_kills", "mp_queue_worker_kills", "owner_kills", "supervisor_kills", "garbage_messages"):
+        assert values[trial] >= 1
+    assert values["stopped_for"] > 0
+
+
 @pytest.mark.parametrize(("value", "code"), [(2.0, 0), (3.0, 0), (3.1, 1)])
 def test_one_missed_goal_is_enough(value: float, code: int, capsys: pytest.CaptureFixture[str]) -> None:
     """Also when it is not the last figure."""
@@ -112,12 +197,12 @@ def test_one_missed_goal_is_enough(value: float, code: int, capsys: pytest.Captu
     class Stub:
         SECONDS = 1.0
 
-        def run(self, _: float) -> Generator[Figure, None, None]:
+        def run(self, _: float, __: int) -> Generator[Figure, None, None]:
             yield Figure("first", value, "x", goal=at_most(3))
             yield Figure("second", 9, "x", goal=at_least(7))
             yield Figure("third", 1, "µs")
 
-    assert command._print(Stub(), 1.0, as_json=False) == code
+    assert command._print(Stub(), 1.0, 1, as_json=False) == code
     assert ("NO" in capsys.readouterr().out) is bool(code)
 
 
@@ -131,6 +216,7 @@ def test_one_missed_goal_is_enough(value: float, code: int, capsys: pytest.Captu
         ["queue", "--seconds", "0"],
         ["queue", "--seconds", "inf"],
         ["queue", "--fast"],
+        ["queue", "--seed", "often"],
     ],
 )
 def test_wrong_usage_is_one_sentence(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
@@ -143,10 +229,11 @@ def test_wrong_usage_is_one_sentence(arguments: list[str], capsys: pytest.Captur
     assert said.count("\n") == 1
 
 
+@pytest.mark.parametrize("name", ["queue", "faults"])
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
-def test_no_process_outlives_it(number: signal.Signals) -> None:
+def test_no_process_outlives_it(name: str, number: signal.Signals) -> None:
     """Whatever ends it; and Ctrl-C, which a terminal sends to the whole group, is no traceback."""
-    with bench("queue", "--seconds", "30") as process:
+    with bench(name, "--seconds", "30") as process:
         children = wait_for_children(psutil.Process(process.pid), 8)
         if number is signal.SIGINT:
             os.killpg(process.pid, number)

@@ -174,6 +174,16 @@ def test_processes_are_children_of_the_supervisor(supervisor: Supervisor) -> Non
     assert parents == {supervisor.pid}
 
 
+def test_statistics_and_stacks_of_a_running_system(running_supervisor: Supervisor) -> None:
+    """What the processes take can be looked at, and a name that nobody has cannot be asked for stacks."""
+    supervisor, owner = running_supervisor.statistics().processes[:2]
+    assert (supervisor.name, supervisor.pid) == ("supervisor", running_supervisor.pid)
+    assert owner.name == "owner"
+    assert all(process.rss_bytes > 0 for process in (supervisor, owner))
+    with pytest.raises(SupervisorError, match="no process of the name 'nobody' runs"):
+        running_supervisor.dump_stacks("nobody")
+
+
 def test_least_pending_spreads_over_processes(supervisor: Supervisor) -> None:
     """Leases of different processes are spread over the backends as those of one would be."""
     holders = [supervisor.spawn_with(Restart.TEMPORARY, None, workers.hold, "m") for _ in range(4)]

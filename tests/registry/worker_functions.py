@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import signal
 import sys
 import threading
 from pathlib import Path
 
-from registry import AsyncRegistry, Registry
+from registry import AsyncRegistry, Lease, Registry
+from tests.forking import Forked
 
 
 def count(registry: Registry, backend: str, times: int, *, release: bool = True) -> None:
@@ -69,3 +71,51 @@ async def count_backends_async(registry: AsyncRegistry, at_least: int) -> None:
     """Ends with an error unless there are so many backends."""
     if await registry.backend_count() < at_least:
         raise AssertionError
+
+
+def fork_and_count(registry: Registry, times: int) -> None:
+    """Let a forked child count beside this process, which holds a lease all the while."""
+    with registry.lease("m") as lease:
+        child = Forked(lambda: _count_and_release(registry, lease, times))
+        for _ in range(times):
+            registry.increment_total_requests(lease.backend)
+        child.result()
+        registry.increment_total_requests(lease.backend)
+
+
+def _count_and_release(registry: Registry, lease: Lease, times: int) -> None:
+    for _ in range(times):
+        registry.increment_total_requests(lease.backend)
+        registry.release(lease)
+
+
+async def fork_and_count_async(registry: AsyncRegistry, times: int) -> None:
+    """The same with the asyncio face; the child has an event loop of its own."""
+
+    async def count(lease: Lease) -> None:
+        for _ in range(times):
+            await registry.increment_total_requests(lease.backend)
+            await registry.release(lease)
+            registry.release_nowait(lease)
+
+    async with registry.lease("m") as lease:
+        child = Forked(lambda: asyncio.run(count(lease)))
+        for _ in range(times):
+            await registry.increment_total_requests(lease.backend)
+        await asyncio.to_thread(child.result)
+        await registry.increment_total_requests(lease.backend)
+
+
+def fork_and_compare(registry: Registry) -> None:
+    """End with an error if a forked child holds any socket that this process has."""
+    registry.backend_count()
+    before = sockets()
+    kept = Forked(lambda: sorted(sockets() & before)).result()
+    assert before
+    assert not kept
+
+
+def sockets() -> set[str]:
+    """The sockets that this process has open."""
+    links = {str(link.readlink()) for link in Path("/proc/self/fd").iterdir() if link.is_symlink()}
+    return {link for link in links if link.startswith("socket:")}

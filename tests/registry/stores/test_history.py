@@ -11,7 +11,7 @@ from typing import Any
 
 import msgspec
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from actors.errors import StorageUnavailable
@@ -72,6 +72,7 @@ def completed(change: StoredChange) -> StoredChange:
     return StoredChange(change.table, change.key, before, after)
 
 
+@settings(deadline=None)
 @given(turns)
 def test_history_is_the_steps_that_were_stored(plan: list[list[list[tuple[Table[Any, Any], Any, Any]]]]) -> None:
     """Whatever the tables hold, each step comes back with its changes, before and after, and so do the tables."""

@@ -253,7 +253,7 @@ def test_context_is_all_an_actor_knows_of_time(journal: SqliteJournal) -> None:
     changes: list[Change] = []
     for table in actor.tables:
         table.changes = changes
-    actor.apply(c.AddBackend(backend("a")), Context(1, 5.0, 1_234.5, 1, 0))
+    actor.apply(c.AddBackend(backend("a")), Context(1, 1, 9.0, 5.0, 1_234.5, 1, 0))
     journal.commit(steps_of(changes, 1), 1, TURN)
     ((_, _, record),) = journal.load().rows
     assert record.last_health_check_s == 1_234.5

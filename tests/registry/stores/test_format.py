@@ -1,0 +1,94 @@
+"""The format of the journal's file: older files are brought up to date, wholly or not at all."""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+
+from actors.errors import JournalDamaged
+from registry.errors import Compacted
+from registry.stores import schema
+from tests.registry.state.driver import State, backend
+from tests.registry.stores.journals import TURN, builtin, opened, reopened, turn
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    """Where the journal is."""
+    return tmp_path / "registry.db"
+
+
+def format_1(path: Path, state: State, revision: int) -> None:
+    """A file as the first version wrote it."""
+    with closing(sqlite3.connect(path, isolation_level=None)) as db:
+        db.execute("PRAGMA journal_mode = WAL")
+        db.execute('CREATE TABLE IF NOT EXISTS "backends" (key TEXT PRIMARY KEY, record TEXT NOT NULL)')
+        db.execute(
+            "CREATE TABLE IF NOT EXISTS journal"
+            " (one INTEGER PRIMARY KEY CHECK (one = 1), revision INTEGER NOT NULL, turn INTEGER, record BLOB)"
+        )
+        for id, record in state.actor.backends.records.items():
+            db.execute("INSERT INTO backends VALUES (?, ?)", (json.dumps(id), json.dumps(builtin(record))))
+        db.execute("INSERT INTO journal VALUES (1, ?, 9, ?)", (revision, TURN))
+        db.execute("PRAGMA user_version = 1")
+
+
+def test_file_of_format_1(path: Path) -> None:
+    """Everything in it is there after the first start, and its history begins with the next change."""
+    state = State(backend("b", "m"), backend("a"))
+    format_1(path, state, 17)
+    with closing(opened(path)) as journal:
+        loaded = journal.load()
+        rows = {key: record for _, key, record in loaded.rows}
+        assert list(rows.items()) == state.actor.backends.records.items()
+        assert (loaded.revision, loaded.turn) == (17, (9, TURN))
+        assert (journal.oldest_revision(), list(journal.history(17))) == (18, [])
+        with pytest.raises(Compacted):
+            journal.history(16)
+        journal.commit(turn(State(backend("c")), 18), 10, TURN)
+        assert [step.revision for step in journal.history(17)] == [18]
+    with closing(sqlite3.connect(path)) as db:
+        assert db.execute("PRAGMA user_version").fetchone() == (schema.FORMAT,)
+    assert len(reopened(path)[0]) == 3
+
+
+def test_migration_that_is_interrupted(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An upgrade that does not come to its end leaves the old file, and the next start does it."""
+    state = State(backend("a"))
+    format_1(path, state, 3)
+    with monkeypatch.context() as patch:
+        patch.setattr(schema, "HISTORY", "CREATE nonsense")
+        with pytest.raises(JournalDamaged):
+            opened(path)
+    with closing(sqlite3.connect(path)) as db:
+        assert db.execute("PRAGMA user_version").fetchone() == (1,)
+        assert db.execute("SELECT name FROM sqlite_master WHERE name = 'history'").fetchall() == []
+    assert reopened(path)[1] == 3
+
+
+def test_file_that_was_never_finished(path: Path) -> None:
+    """A file whose making was interrupted, by the first version in the middle of it, is made whole."""
+    with closing(sqlite3.connect(path)) as db:
+        db.execute("PRAGMA journal_mode = WAL")
+        db.execute("CREATE TABLE backends (key TEXT PRIMARY KEY, record TEXT NOT NULL)")
+    assert reopened(path) == ({}, 0, None)
+    with closing(opened(path)) as journal:
+        journal.commit(turn(State(backend("a")), 1), 1, TURN)
+    assert reopened(path)[1] == 1
+
+
+def test_table_that_is_new(path: Path) -> None:
+    """A durable table that this version has and the file has not is made, and the rest is left alone."""
+    state = State(backend("a"))
+    with closing(opened(path)) as journal:
+        journal.commit(turn(state, 1), 1, TURN)
+    with closing(sqlite3.connect(path)) as db:
+        db.execute("DROP TABLE backends")
+    assert reopened(path) == ({}, 1, (1, TURN))
+    with closing(opened(path)) as journal:
+        journal.commit(turn(State(backend("b")), 2), 2, TURN)
+    assert len(reopened(path)[0]) == 1
