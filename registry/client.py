@@ -13,6 +13,7 @@ from actors.channel import Channel
 from actors.client import DEFAULT_TIMEOUT_S, Client
 from actors.errors import CommandError
 from actors.forks import Rejoin, cannot_rejoin
+from actors.statistics import OwnerStatistics, SessionStatistics
 from registry import commands as c
 from registry.kinds import Outcome
 from registry.models import Lease
@@ -57,6 +58,18 @@ class Registry(Operations, BlockingFace):
             self.release(lease, outcome=Outcome.SERVER_ERROR)
             raise
         self.release(lease)
+
+    def statistics(self) -> SessionStatistics:
+        """A snapshot of this process's session and its end of the queue."""
+        return self._client.statistics()
+
+    def owner_statistics(self) -> OwnerStatistics:
+        """A snapshot of the owner: sessions, commands, refusals, how long turns and the journal take.
+
+        Raises:
+            CallError: No answer; see `actors.errors`.
+        """
+        return self._client.owner_statistics()
 
     @property
     def revision(self) -> int:
@@ -113,6 +126,14 @@ class AsyncRegistry(Operations, AsyncFace):
     def count_http_error(self, code: int) -> None:
         """Count an error that this process answered to an HTTP client, without waiting."""
         self._client.tell(_encode(c.CountHttpError(code)))
+
+    def statistics(self) -> SessionStatistics:
+        """A snapshot of this process's session and its end of the queue."""
+        return self._client.statistics()
+
+    async def owner_statistics(self) -> OwnerStatistics:
+        """A snapshot of the owner; see `Registry.owner_statistics`."""
+        return await self._client.owner_statistics()
 
     @property
     def revision(self) -> int:

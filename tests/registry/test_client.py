@@ -46,7 +46,7 @@ class Awaited:
 
     def __getattr__(self, name: str) -> Any:
         blocking = getattr(self._registry, name)
-        if not isinstance(vars(Operations).get(name), operation):
+        if not isinstance(vars(Operations).get(name), operation) and name != "owner_statistics":
             return blocking
 
         async def awaited(*args: Any, **kwargs: Any) -> Any:
@@ -183,6 +183,17 @@ async def test_revision_rises_with_durable_changes_only(registry: AsyncRegistry)
     assert registry.revision == first
     await registry.update_status("a", BackendStatus.DRAINING)
     assert registry.revision == first + 1
+
+
+@on_every_face
+async def test_statistics_of_the_session_and_of_the_owner(registry: AsyncRegistry) -> None:
+    """Both are snapshots, and agree on what both know."""
+    await registry.add_backend(A)
+    ours, owners = registry.statistics(), await registry.owner_statistics()
+    assert (ours.asked, ours.answered, ours.unanswered) == (1, 1, 0)
+    assert (owners.epoch, owners.revision) == (ours.epoch, ours.revision)
+    assert owners.commands >= 1
+    assert sum(owners.journal_ms.counts) >= 1
 
 
 @on_every_face
