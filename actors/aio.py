@@ -65,10 +65,10 @@ class AsyncClient:
         on_orphan: Callable[[msgspec.Raw], bytes | None] | None = None,
     ) -> msgspec.Raw:
         """Send a command and await its result; see `Client.ask`. Cancelling it gives back what it may be granted."""
-        if self._absent:
-            await self._return(timeout)
         self._channel.check_size(len(command) + FRAME_BYTES)
         deadline = self._clock.monotonic() + timeout
+        if self._absent:
+            await self._return(timeout)
         if self._queueing or not self.session.has_room:
             await self._room(deadline)
         call = self.session.call(command, deadline, changes=changes, on_orphan=on_orphan)
@@ -79,10 +79,10 @@ class AsyncClient:
         self, commands: Sequence[bytes], *, atomic: bool = False, timeout: float = DEFAULT_TIMEOUT_S
     ) -> list[msgspec.Raw | CallError]:
         """Send several commands that are done with nothing in between, and await their results; see `Client.batch`."""
-        if self._absent:
-            await self._return(timeout)
         self._channel.check_size(sum(len(command) + FRAME_BYTES for command in commands) + FRAME_BYTES)
         deadline = self._clock.monotonic() + timeout
+        if self._absent:
+            await self._return(timeout)
         if self._queueing or not self.session.has_room:
             await self._room(deadline)
         call = self.session.batch(commands, deadline, atomic=atomic)
@@ -91,9 +91,9 @@ class AsyncClient:
 
     async def owner_statistics(self, *, timeout: float = DEFAULT_TIMEOUT_S) -> OwnerStatistics:
         """A snapshot of the owner; raises as `ask`."""
+        deadline = self._clock.monotonic() + timeout
         if self._absent:
             await self._return(timeout)
-        deadline = self._clock.monotonic() + timeout
         if self._queueing or not self.session.has_room:
             await self._room(deadline)
         call = self.session.inspect(deadline)

@@ -82,9 +82,9 @@ class Client:
             SystemStopped: The session is over.
             AttachFailed: This process was forked, and could not join the system.
         """
+        deadline = self._clock.monotonic() + timeout
         if self._absent:
             self._return(timeout)
-        deadline = self._clock.monotonic() + timeout
         with self._lock:
             self._wait_for_room(len(command), deadline)
             call = self.session.call(command, deadline, changes=changes, on_orphan=on_orphan)
@@ -107,9 +107,9 @@ class Client:
         Raises:
             CallError: As of `ask`, for the batch as a whole.
         """
+        deadline = self._clock.monotonic() + timeout
         if self._absent:
             self._return(timeout)
-        deadline = self._clock.monotonic() + timeout
         with self._lock:
             self._wait_for_room(sum(len(command) + FRAME_BYTES for command in commands), deadline)
             call = self.session.batch(commands, deadline, atomic=atomic)
@@ -118,9 +118,9 @@ class Client:
 
     def owner_statistics(self, *, timeout: float = DEFAULT_TIMEOUT_S) -> OwnerStatistics:
         """A snapshot of the owner; raises as `ask`."""
+        deadline = self._clock.monotonic() + timeout
         if self._absent:
             self._return(timeout)
-        deadline = self._clock.monotonic() + timeout
         with self._lock:
             self._wait_for_room(0, deadline)
             call = self.session.inspect(deadline)
