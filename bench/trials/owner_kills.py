@@ -66,7 +66,7 @@ def run(seconds: float, chance: random.Random) -> Iterator[Figure]:
     end = time.monotonic() + seconds
     with ExitStack() as stack:
         load = Load(stack, CALLERS, chance)
-        while tally.kills < KILLS and (not tally.kills or time.monotonic() < end):
+        while tally.kills < KILLS and not tally.stuck and (not tally.kills or time.monotonic() < end):
             _kill(load, tally, chance)
         tally.errors = load.errors
     yield from _figures(tally)

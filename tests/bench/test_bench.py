@@ -241,8 +241,11 @@ def test_wrong_usage_is_one_sentence(arguments: list[str], capsys: pytest.Captur
 
 @pytest.mark.parametrize("name", ["queue", "faults"])
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
-def test_no_process_outlives_it(name: str, number: signal.Signals) -> None:
+def test_no_process_outlives_it(
+    name: str, number: signal.Signals, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Whatever ends it; and Ctrl-C, which a terminal sends to the whole group, is no traceback."""
+    monkeypatch.setenv("TMPDIR", str(tmp_path))  # after a SIGKILL nobody removes what is there
     with bench(name, "--seconds", "30") as process:
         children = wait_for_children(psutil.Process(process.pid), 8)
         if number is signal.SIGINT:
