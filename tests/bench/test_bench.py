@@ -70,6 +70,7 @@ FAULTS_TIMEOUT = pytest.mark.timeout(5 * FAULTS_S + 20)
 
 FAULTS_KEPT = {
     "stuck_others",
+    "mute_victims",
     "errors_of_others",
     "leaked",
     "lost_by_others",
