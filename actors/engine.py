@@ -106,8 +106,6 @@ class Engine:
         self.turn.revision, records = self.ledger.load(self._restore)
         for record in records:
             self._replay(record)
-        for session, _ in self._waiting:  # it may have been answered nothing yet
-            self.join(session)
         return set(self._peers)
 
     def _replay(self, record: Record) -> None:
@@ -135,7 +133,8 @@ class Engine:
 
     def join(self, session: int) -> None:
         """A session begins, or goes on in this life."""
-        self._peers.setdefault(session, Peer())
+        if session not in self._peers:
+            self.turn.join(session)
 
     def acknowledge(self, session: int, answered: list[Range]) -> None:
         """A session says which answers it has."""
@@ -393,11 +392,11 @@ class Engine:
         turn, ledger = self.turn, self.ledger
         if not turn.read_only:
             try:
-                ledger.store(turn.steps, ledger.record(turn.kept, turn.rows, turn.ended))
+                ledger.store(turn.steps, ledger.record(turn.kept, turn.rows, turn.ended, turn.joined))
             except StorageUnavailable as error:
                 logger.warning("%s", error)
                 self._retreat(error)
-                ledger.keep(ledger.record(turn.kept, turn.rows, turn.ended))
+                ledger.keep(ledger.record(turn.kept, turn.rows, turn.ended, turn.joined))
             except InDoubt as doubt:
                 logger.warning(
                     "nobody can tell whether the latest changes are stored: %s; till then none is made", doubt

@@ -14,6 +14,7 @@ import msgspec
 
 from actors.errors import StorageUnavailable
 from actors.journal import Journal, Step
+from actors.ranges import Range
 from actors.session_log import Record, SessionLog, decode_record, encode_record
 from actors.statistics import Durations
 
@@ -32,6 +33,7 @@ class _Record(msgspec.Struct, frozen=True, array_like=True):
     answers: list[tuple[int, int, int, bytes]]
     changes: list[msgspec.Raw]
     ended: list[int]
+    sessions: list[tuple[int, list[Range]]]
 
 
 class Ledger:
@@ -92,9 +94,15 @@ class Ledger:
             self.keep(ahead[1])
             yield decode_record(ahead[1])
 
-    def record(self, answers: list[tuple[int, int, int, bytes]], changes: list[msgspec.Raw], ended: list[int]) -> bytes:
+    def record(
+        self,
+        answers: list[tuple[int, int, int, bytes]],
+        changes: list[msgspec.Raw],
+        ended: list[int],
+        joined: list[int],
+    ) -> bytes:
         """The encoded record of the next turn."""
-        return encode_record(_Record(self.turn + 1, answers, changes, ended))
+        return encode_record(_Record(self.turn + 1, answers, changes, ended, [(session, []) for session in joined]))
 
     def store(self, steps: Sequence[Step], record: bytes) -> None:
         """Store the next turn, wholly or not at all.
@@ -143,7 +151,7 @@ class Ledger:
         self,
         answers: Iterable[tuple[int, int, int, bytes]],
         rows: list[tuple[str, Any, Any]],
-        sessions: list[tuple[int, list[tuple[int, int]]]],
+        sessions: list[tuple[int, list[Range]]],
     ) -> None:
         """Replace the log by a snapshot of what it says; see `Record`."""
         fresh = SessionLog.create()

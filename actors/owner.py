@@ -54,7 +54,7 @@ TICK_S = 0.5
 ORPHAN_GRACE_S = 1.0
 """How long the owner may take to close its journal after the supervisor has died."""
 
-REASON_S = 0.25
+REASON_S = 1.0
 """How long the supervisor may take to say how a process has ended whose queue has ended."""
 
 

@@ -31,7 +31,7 @@ class Record(msgspec.Struct, frozen=True, array_like=True):
         answers: Session, number, what the session has acknowledged up to, and the encoded Answer frame.
         changes: For each thing that was done: table, key and record (None: deleted) of what is not durable.
         ended: The sessions that ended in it.
-        sessions: In a snapshot, each session and the numbers it has acknowledged.
+        sessions: The sessions that have begun in it; in a snapshot all, with the numbers they have acknowledged.
     """
 
     turn: int

@@ -53,6 +53,7 @@ class Turn:
     Attributes:
         peers: The sessions.
         revision: Number of the latest durable change.
+        joined: The sessions that have begun in it.
         ended: The sessions that have ended in it.
         read_only: Whether whatever changes something is undone at once.
         unstorable: Why durable changes are refused, if they are.
@@ -63,6 +64,7 @@ class Turn:
     def __init__(self, tables: Sequence[Table[Any, Any]], waiting: Table[CallId, float]) -> None:
         self.peers: dict[int, Peer] = {}
         self.revision = 0
+        self.joined: list[int] = []
         self.ended: list[int] = []
         self.read_only = False
         self.unstorable: StorageUnavailable | None = None
@@ -174,6 +176,11 @@ class Turn:
         self.out_bytes += len(frame)
         self._out.append((session, number, frame))
 
+    def join(self, session: int) -> None:
+        """A session begins; stored, so that its end is told to the actor whatever dies in between."""
+        self.peers[session] = Peer()
+        self.joined.append(session)
+
     def end(self, session: int) -> None:
         """A session is over: nobody is there to be answered."""
         self.peers.pop(session, None)
@@ -192,7 +199,7 @@ class Turn:
     @property
     def is_empty(self) -> bool:
         """Whether there is nothing to store."""
-        return not (self._deeds or self.ended)
+        return not (self._deeds or self.ended or self.joined)
 
     @property
     def steps(self) -> list[Step]:
@@ -228,6 +235,7 @@ class Turn:
         self._changes.clear()
         self._deeds.clear()
         self._kept.clear()
+        self.joined.clear()
         self.ended.clear()
 
     def outgoing(self) -> dict[int, list[bytes]]:

@@ -9,6 +9,7 @@ import pytest
 from actors import frames, ledger, peers
 from actors.clock import ManualClock
 from actors.engine import Engine
+from actors.exits import Exit
 from actors.frames import Ask
 from actors.journal import Journal
 from actors.session_log import SessionLog
@@ -194,6 +195,17 @@ def test_the_next_life_knows_what_was_answered(log: SessionLog) -> None:
     assert rows(after.actor) == rows(life.actor)
     assert (after.engine.turn.revision, after.engine.ledger.turn, after.known) == (1, 4, {S})
     assert [after.ask(n, Increment("a")) for n in (1, 2, 3, 4)] == [1, 1, 1, 2]
+
+
+def test_the_end_of_a_session_that_did_nothing_is_told_by_the_next_life(log: SessionLog) -> None:
+    """It is known from its beginning on, so the actor hears of its end whichever owner lives then."""
+    life = Life(log)
+    life.engine.join(8)
+    life.answers()
+    after = Life(life.log, epoch=2)
+    assert after.known == {S, 8}
+    after.engine.end(8, Exit(3, None))
+    assert after.actor.exits == [Exit(3, None)]
 
 
 def test_a_turn_that_reached_the_journal_but_not_the_log_stands(log: SessionLog) -> None:
