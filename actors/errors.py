@@ -40,6 +40,16 @@ UNDECODABLE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 class ActorsError(Exception):
     """Base of every error of this package."""
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        # An error may end a worker of a process pool, and a constructor takes more than the text that pickle knows.
+        return _restored, (type(self), self.args, self.__dict__)
+
+
+def _restored(cls: type[ActorsError], args: tuple[Any, ...], fields: dict[str, Any]) -> ActorsError:
+    error = cls.__new__(cls, *args)
+    error.__dict__.update(fields)
+    return error
+
 
 class QueueError(ActorsError):
     """Base of the errors of a message queue."""

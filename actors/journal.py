@@ -32,7 +32,7 @@ class Loaded(msgspec.Struct, frozen=True):
     """What a journal holds when it is opened.
 
     Attributes:
-        rows: Table name, key and record of each row, as builtin types.
+        rows: Table name, key and record of each row, as builtin types or as those of the table.
         revision: Number of the latest durable change.
         turn: Number of the latest turn that had durable changes, and its session-log record; None if there was none.
     """

@@ -38,9 +38,6 @@ MAX_ENDED = 200
 OWNER_STOP_S = 3.0
 """How long the owner may take to close its journal before it is killed."""
 
-STACKS_S = 0.5
-"""How long a hung owner has to write its stacks to the log before it is killed."""
-
 
 class Supervisor:
     """A running system of one owner and its workers.
@@ -67,7 +64,7 @@ class Supervisor:
         spec = ChildSpec(OWNER, "actors.owner:main", policy=owner_policy or RestartPolicy())
         self._owner = Member(msgspec.structs.replace(spec, ready_within_s=owner.ready_within_s), self._chance)
         self._hang_s = owner.hang_s
-        self._hang_watch = HangWatch(self._keeper.pulse, owner.hang_s, self.reactor, self._hung)
+        self._hang_watch = HangWatch(self._keeper.pulse, owner.hang_s, self.reactor, self._stands_still, self._hung)
         self._hangs = 0
         self._started_at = self._clock.monotonic()
         self._members: dict[str, Member] = {}
@@ -339,26 +336,18 @@ class Supervisor:
         else:
             self._finish()
 
-    def _hung(self) -> None:
-        """The owner's loop stands still: let it say where, and then replace it."""
+    def _stands_still(self) -> None:
         process = self._owner.process
-        if process is None:
-            return
-        why = f"hung for {self._hang_s:g} s"
-        logger.error("%s %s; its stacks follow, if it can still write them", OWNER, why)
-        process.kill(REQUEST)
-        self.reactor.after(STACKS_S, functools.partial(self._kill_hung, process, why))
+        if process is not None:
+            logger.error("%s hung for %g s; its stacks follow, if it can still write them", OWNER, self._hang_s)
+            process.kill(REQUEST)
 
-    def _kill_hung(self, process: Process[FromChild], why: str) -> None:
-        if self._owner.process is not process:
-            return
-        if not self._hang_watch.still:
-            logger.warning("%s goes on by itself", OWNER)
-            self._hang_watch.start()
-            return
-        self._hangs += 1
-        self._owner.killed = why
-        process.kill(signal.SIGKILL)
+    def _hung(self) -> None:
+        process = self._owner.process
+        if process is not None:
+            self._hangs += 1
+            self._owner.killed = f"hung for {self._hang_s:g} s"
+            process.kill(signal.SIGKILL)
 
     def _attached(self) -> int:
         return len(self._keeper.sessions - {member.session for member in self._members.values()})

@@ -46,7 +46,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     seconds = benchmark.SECONDS if options.seconds is None else options.seconds
     try:
         return _print(benchmark, seconds, options.seed, as_json=options.json)
-    except ActorsError as error:
+    except (ActorsError, TimeoutError) as error:
         print(f"bench: {error}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:

@@ -6,10 +6,14 @@ import os
 import signal
 import traceback
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import msgspec
+import psutil
+
+from tests.polling import until
 
 
 class Forked:
@@ -45,11 +49,30 @@ class Forked:
         """Whether it has nothing more to do; it waits to be reaped."""
         return os.waitid(os.P_PID, self.pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is not None
 
-    def kill(self) -> None:
-        """End it at once, and take leave of it."""
+    def kill(self) -> int:
+        """End it at once, and take leave of it; its exit code, negative for a signal."""
         os.kill(self.pid, signal.SIGKILL)
-        self.reap()
+        code = self.reap()
         os.close(self._read)
+        return code
+
+    def send(self, number: signal.Signals) -> None:
+        """Send it a signal that does not end it."""
+        os.kill(self.pid, number)
+
+    def stop(self) -> None:
+        """Stop it by SIGSTOP, and wait until it has stopped."""
+        self.send(signal.SIGSTOP)
+        self.wait_until(psutil.STATUS_STOPPED)
+
+    def wait_until(self, status: str) -> None:
+        """Wait until the machine says that it sleeps, has stopped, or whatever."""
+        until(lambda: psutil.Process(self.pid).status() == status, f"the process is {status}")
+
+    def close(self) -> None:
+        """Kill it, if nobody has taken leave of it."""
+        if not self._reaped:
+            self.kill()
 
     def reap(self) -> int:
         """Take leave of it; its exit code, negative for a signal."""
@@ -68,6 +91,16 @@ def _live(function: Callable[[], Any], write: int) -> None:
         answer = msgspec.msgpack.encode((traceback.format_exc(), None))
     os.write(write, answer)
     os._exit(0)
+
+
+@contextmanager
+def forked(function: Callable[[], Any]) -> Iterator[Forked]:
+    """Run a function in a forked child, which does not outlive the block."""
+    child = Forked(function)
+    try:
+        yield child
+    finally:
+        child.close()
 
 
 def in_fork(function: Callable[[], Any]) -> Any:

@@ -16,7 +16,7 @@ from actors.restarts import Restart, RestartPolicy
 from bench.trials.board import BACKENDS, END, Board, Common, Word
 from bench.trials.callers import MODEL, backend_id, call_for_ever
 from bench.trials.model import Difference, compare, expected, found
-from bench.trials.waiting import LOOK_S, PATIENCE_S, wait_until
+from bench.trials.waiting import LOOK_S, wait_until
 from registry import Backend, BackendStatus, Model, Registry, Supervisor
 
 SETTLE_S = 5.0
@@ -88,15 +88,18 @@ class Load:
         """Make all callers quiet, compare, and let them go on."""
         self._phase += 1
         self.board.common[Common.PHASE] = self._phase
-        if not wait_until(lambda: all(words[Word.QUIET] == self._phase for words in self.slots)):
-            message = f"the callers did not finish their calls within {PATIENCE_S:.0f} s"
-            raise TimeoutError(message)
+        if not wait_until(lambda: not self._busy()):
+            return Difference(missing=self._busy(), surplus=0)  # at least one answer each
         noted = expected(self.slots)
         wait_until(lambda: not compare(found(self.registry), noted, totals=totals), SETTLE_S)
         difference = compare(found(self.registry), noted, totals=totals)
         self._phase += 1
         self.board.common[Common.PHASE] = self._phase
         return difference
+
+    def _busy(self) -> int:
+        """How many callers are not quiet in this phase."""
+        return sum(words[Word.QUIET] != self._phase for words in self.slots)
 
     def spawn_light(self, target: str, payload: bytes) -> None:
         """Start a worker that imports next to nothing and is not started again."""

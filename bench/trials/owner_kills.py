@@ -66,7 +66,7 @@ def run(seconds: float, chance: random.Random) -> Iterator[Figure]:
     end = time.monotonic() + seconds
     with ExitStack() as stack:
         load = Load(stack, CALLERS, chance)
-        while tally.kills < KILLS and (not tally.kills or time.monotonic() < end):
+        while tally.kills < KILLS and not tally.stuck and (not tally.kills or time.monotonic() < end):
             _kill(load, tally, chance)
         tally.errors = load.errors
     yield from _figures(tally)
@@ -92,7 +92,7 @@ def _figures(tally: _Tally) -> Iterator[Figure]:
     about = "acknowledged changes that were gone"
     yield Figure("acknowledged_lost", tally.worst.missing, "changes", goal=at_most(0), about=about)
     yield Figure(
-        "applied_twice", tally.worst.surplus, "changes", goal=at_most(0), about="changes that nobody asked for"
+        "applied_twice", tally.worst.surplus, "changes", goal=at_most(0), about="changes that are there too often"
     )
     about = "kills after which counts, leases, backends and totals were those of the model"
     yield Figure("equal_to_model", tally.equal, of_all, goal=at_least(tally.kills), about=about)

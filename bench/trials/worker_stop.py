@@ -33,23 +33,25 @@ PAUSE_S = 0.005
 TOGETHER = 100
 """Calls that the worker has under way at one time; when it is stopped their answers wait for it."""
 
-MOMENT_S = 0.01
-"""It waits so long between two such lots, for it must not be its rest that the others notice."""
+MOMENT_S = 0.001
+"""It waits so long between two such lots."""
 
 
 def run(seconds: float, chance: random.Random) -> Iterator[Figure]:
-    """Measure the others before, while it is stopped, and when it goes on."""
+    """Measure the others while it rests, while it is stopped in the midst of its calls, and when it rests again."""
     end = time.monotonic() + seconds
     with ExitStack() as stack:
         load = Load(stack, CALLERS, chance, PAUSE_S)
         slot = load.board.slot(CALLERS)
         load.supervisor.spawn(call_in_lots, load.board.path, CALLERS)
-        wait_until(lambda: slot[Word.ANSWERS])
+        wait_until(lambda: slot[Word.PID])
         # As in the queue benchmark: where the kernel happens to put the two would alter the times more than a stop.
         os.sched_setaffinity(load.owner_pid, {cores()[0]})
         stack.enter_context(on_core(cores()[-1]))
         stop_s = max(SLICE_S, min(STOP_S, (end - time.monotonic()) * STOP_SHARE))
         around = _p95s(load.registry, stop_s / 2)
+        load.begin_life()
+        wait_until(lambda: slot[Word.ANSWERS])
         pid = slot[Word.PID]
         os.kill(pid, signal.SIGSTOP)
         try:
@@ -59,11 +61,13 @@ def run(seconds: float, chance: random.Random) -> Iterator[Figure]:
         finally:
             os.kill(pid, signal.SIGCONT)
         goes_on = wait_until(lambda: slot[Word.ANSWERS] > count + TOGETHER)
+        load.begin_life()
+        wait_until(lambda: slot[Word.QUIET])
         around += _p95s(load.registry, stop_s / 2)
     yield Figure("stopped_for", stop_s, "s", about=f"a worker with up to {TOGETHER} calls under way is stopped")
     yield Figure("stuck_beside_stopped", stuck, f"of {CALLERS}", goal=at_most(0), about="others without more answers")
     yield Figure("stopped_for_ever", not goes_on, "of 1", goal=at_most(0), about="whether it did not go on afterwards")
-    yield Figure("p95_around_stop", median(around), "µs", about="another one's asks, before and afterwards")
+    yield Figure("p95_around_stop", median(around), "µs", about="another one's asks, while it rests")
     about = "how much slower these are while it is stopped"
     yield Figure("stopped_over_around", median(beside) / median(around), "x", goal=at_most(1.5), about=about)
 
@@ -80,12 +84,15 @@ def _p95s(registry: Registry, seconds: float) -> list[float]:
 
 
 async def call_in_lots(registry: AsyncRegistry, path: Path, number: int) -> None:
-    """The worker that is stopped: many calls at once, again and again."""
+    """The worker that is stopped: many calls at once, again and again, in every other life; in the others it rests."""
     board = Board(path)
     words = board.slot(number)
     words[Word.PID] = os.getpid()
     id = backend_id(1)
     while board.common[Common.PHASE] != END:
-        await asyncio.gather(*(registry.increment_pending(id) for _ in range(TOGETHER)))
-        words[Word.ANSWERS] += TOGETHER
+        if board.common[Common.LIFE] % 2:
+            await asyncio.gather(*(registry.increment_pending(id) for _ in range(TOGETHER)))
+            words[Word.ANSWERS] += TOGETHER
+        else:
+            words[Word.QUIET] = words[Word.ANSWERS]
         await asyncio.sleep(MOMENT_S)

@@ -52,7 +52,8 @@ def open_database(path: Path, mode: Literal["ro", "rw"], synchronous: str = "NOR
 
     Args:
         path: The file.
-        mode: A connection that only reads leaves the file and its write-ahead log as they are, also when it is closed.
+        mode: A connection that only reads leaves the file and its write-ahead log as they are, also when it is closed;
+            but on a full disk it may be one that writes.
         synchronous: SQLite's setting of this name.
 
     Raises:

@@ -84,7 +84,7 @@ Writes = list[tuple[str, dict[str, str | None]]]
 """Table, and in it key and record (None: deleted), all either set or deleted."""
 
 
-def encode_turn(steps: Sequence[Step]) -> tuple[str, Writes]:
+def encode_turn(steps: Sequence[Step]) -> tuple[bytes, Writes]:
     """A turn as text for its row in the history, and what it does to the tables."""
     encoded = []
     writes: Writes = []
@@ -102,7 +102,7 @@ def encode_turn(steps: Sequence[Step]) -> tuple[str, Writes]:
                 writes.append((name, {}))
             writes[-1][1][key.decode()] = None if after is None else after.decode()
         encoded.append(_Step(step.revision, step.session, step.cause, step.wall_s, changes))
-    return _encode(encoded).decode(), writes
+    return _encode(encoded), writes
 
 
 def _before(change: Change) -> tuple[dict[str, Any] | None, Any]:
@@ -141,14 +141,13 @@ class HistoryTable:
     def __init__(self, db: sqlite3.Connection) -> None:
         self._turns, self._bytes = db.execute("SELECT count(*), ifnull(sum(size), 0) FROM history").fetchone()
 
-    def append(self, db: sqlite3.Connection, steps: Sequence[Step], text: str) -> None:
+    def append(self, db: sqlite3.Connection, steps: Sequence[Step], text: bytes) -> None:
         """Write the row of a turn, within its transaction; raises `sqlite3.Error`."""
         first, last = steps[0], steps[-1]
-        db.execute(
-            "INSERT INTO history VALUES (?, ?, ?, ?, ?)", (last.revision, first.revision, last.wall_s, len(text), text)
-        )
+        row = (last.revision, first.revision, last.wall_s, len(text), text.decode())
+        db.execute("INSERT INTO history VALUES (?, ?, ?, ?, ?)", row)
 
-    def appended(self, db: sqlite3.Connection, text: str) -> None:
+    def appended(self, db: sqlite3.Connection, text: bytes) -> None:
         """The transaction is stored: count its row, and let the oldest ones go once there are too many."""
         self._turns += 1
         self._bytes += len(text)

@@ -138,7 +138,7 @@ def _swap(path: Path, fresh: Path) -> Path:
     kept = _free_name(path)
     for end in ("", *COMPANIONS):
         file = Path(f"{path}{end}")
-        if file.exists() and (file.stat().st_size or file == path):
+        if file.exists() and (not end or file.stat().st_size):
             _keep(file, Path(f"{kept}{end}"))
     sync(path.parent)
     fresh.rename(_recovered(path))  # from here on `finish_recovery` can always go on

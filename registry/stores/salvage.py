@@ -13,10 +13,8 @@ import msgspec
 
 from actors.errors import UNDECODABLE
 from registry.stores.files import open_database
+from registry.stores.pages import PAGE_BYTES, rows_in_pages
 from registry.stores.schema import AnyTable, bring_up_to_date, durable, read_row, shown
-
-PAGE_BYTES = 4096
-"""SQLite's page size, as this program uses it."""
 
 _HEADER_BYTES = 100
 _SIZE_AT = 28
@@ -89,9 +87,9 @@ def salvage(path: Path, workplace: Path, tables: Sequence[AnyTable]) -> Salvaged
             shutil.copyfile(f"{path}-wal", f"{copy}-wal")
         repair(copy, first_page)
         found = _read(copy, tables)
-        if found.kept > best.kept or best.revision is None:
+        if (found.kept, found.certain) > (best.kept, best.certain):
             best = found
-        if best.kept:
+        if best.kept and best.certain:
             break
     return best
 
@@ -127,13 +125,18 @@ def _read(copy: Path, tables: Sequence[AnyTable]) -> Salvaged:
         # With this SQLite opens a file that is shorter than it should be, or whose schema is damaged in part.
         db.execute("PRAGMA writable_schema = ON")
         db.execute("PRAGMA locking_mode = EXCLUSIVE")
+        with contextlib.suppress(sqlite3.Error, UnicodeDecodeError):
+            db.execute("PRAGMA wal_checkpoint(TRUNCATE)")  # so that all pages are in one file
+        content = copy.read_bytes()
         revision, certain, turn = _position(db)
-        return Salvaged({table.name: _table(db, table) for table in durable(tables)}, revision, certain, turn)
+        return Salvaged({table.name: _table(db, table, content) for table in durable(tables)}, revision, certain, turn)
 
 
-def _table(db: sqlite3.Connection, table: AnyTable) -> SalvagedTable:
+def _table(db: sqlite3.Connection, table: AnyTable, content: bytes) -> SalvagedTable:
     indexed, index_whole = _indexed(db, table.name)
     found, whole = _rows(db, table.name, "key, record", indexed)
+    if not whole:
+        found = dict(sorted({**_strays(table, content, indexed if index_whole else None), **found}.items()))
     rows: dict[str, str] = {}
     lost: dict[str, str] = {}
     for rowid, (key, record) in found.items():
@@ -150,6 +153,17 @@ def _table(db: sqlite3.Connection, table: AnyTable) -> SalvagedTable:
         lost[known] = f"{known} (row {rowid} cannot be read)"
     kept = {shown(key) for key in rows}
     return SalvagedTable(rows, [lost[key] for key in sorted(lost) if key not in kept], whole or index_whole)
+
+
+def _strays(table: AnyTable, content: bytes, indexed: dict[int, Any] | None) -> Rows:
+    """Rows of pages to which nothing leads any more; of those that the index knows, if all of it could be read."""
+    strays: Rows = {}
+    for rowid, key, record in rows_in_pages(content):
+        if indexed is None or rowid in indexed:
+            with contextlib.suppress(*UNDECODABLE):  # then it is a row of another table
+                read_row(table, key, record)
+                strays.setdefault(rowid, (key, record))
+    return strays
 
 
 def _indexed(db: sqlite3.Connection, name: str) -> tuple[dict[int, Any], bool]:

@@ -21,7 +21,7 @@ FORMAT = 2
 2. `history`.
 """
 
-_LARGEST_FORMAT = 1_000
+_LARGEST_FORMAT = 100
 """A larger number was never written by any version: the file is damaged."""
 
 JOURNAL = """CREATE TABLE IF NOT EXISTS journal

@@ -9,7 +9,7 @@ from typing import Any
 
 import msgspec
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from actors.channel import PART_BYTES, Channel
@@ -338,6 +338,7 @@ class Mirror:
         return msgspec.msgpack.encode((kind, number, self.revision, bytes(size)))
 
 
+@settings(deadline=None)
 @given(STEPS)
 def test_a_reader_that_resyncs_ends_with_the_writers_state(steps: list[tuple[str, int, int]]) -> None:
     """In whatever order is posted, offered and read: no post is lost, no update silently, and what waits is bounded."""

@@ -15,12 +15,10 @@ class Watched:
         self.clock = ManualClock()
         self.reactor = Reactor(self.clock)
         self.pulse = Pulse.create()
-        self.hung: list[float] = []
-        self.watch = HangWatch(self.pulse, 10.0, self.reactor, self._hung)
+        self.said: list[str] = []
+        still, hung = (lambda: self.said.append("stands still")), (lambda: self.said.append("hung"))
+        self.watch = HangWatch(self.pulse, 10.0, self.reactor, still, hung)
         self.watch.start()
-
-    def _hung(self) -> None:
-        self.hung.append(self.clock.monotonic())
 
     def pass_time(self, seconds: float) -> None:
         """Time goes by, and the reactor turns once."""
@@ -45,10 +43,25 @@ def test_a_pulse_that_stands_still_is_noticed_once(watched: Watched) -> None:
     """After the last of the looks, not before, and it is said once."""
     for _ in range(LOOKS - 1):
         watched.pass_time(1.0)
-    assert not watched.hung
+    assert not watched.said
+    watched.pass_time(1.0)
+    assert watched.said == ["stands still"]
     for _ in range(3 * LOOKS):
         watched.pass_time(1.0)
-    assert len(watched.hung) == 1
+    assert watched.said == ["stands still", "hung"]
+
+
+def test_a_pulse_that_goes_on_at_the_last_moment_has_the_whole_time_again(watched: Watched) -> None:
+    """What stood still was slow, not hung."""
+    for _ in range(LOOKS):
+        watched.pass_time(1.0)
+    assert watched.said == ["stands still"]
+    watched.pulse.beat()
+    for _ in range(LOOKS):
+        watched.pass_time(1.0)
+    assert watched.said == ["stands still"]
+    watched.pass_time(1.0)
+    assert watched.said == ["stands still", "stands still"]
 
 
 def test_one_beat_is_enough_to_begin_anew(watched: Watched) -> None:
@@ -57,7 +70,7 @@ def test_one_beat_is_enough_to_begin_anew(watched: Watched) -> None:
         for _ in range(LOOKS - 1):
             watched.pass_time(1.0)
         watched.pulse.beat()
-    assert not watched.hung
+    assert not watched.said
 
 
 def test_time_in_which_nobody_looked_counts_as_one_look(watched: Watched) -> None:
@@ -65,7 +78,7 @@ def test_time_in_which_nobody_looked_counts_as_one_look(watched: Watched) -> Non
     for _ in range(LOOKS - 2):
         watched.pass_time(1.0)
     watched.pass_time(100_000.0)
-    assert not watched.hung
+    assert not watched.said
 
 
 def test_a_watch_that_was_stopped_says_nothing(watched: Watched) -> None:
@@ -77,4 +90,13 @@ def test_a_watch_that_was_stopped_says_nothing(watched: Watched) -> None:
     watched.watch.start()
     for _ in range(LOOKS - 1):
         watched.pass_time(1.0)
-    assert not watched.hung
+    assert not watched.said
+
+
+def test_an_owner_that_ended_at_the_last_moment_did_not_hang(watched: Watched) -> None:
+    """Its end stops the watch between the two calls."""
+    for _ in range(LOOKS):
+        watched.pass_time(1.0)
+    watched.watch.stop()
+    watched.pass_time(10.0)
+    assert watched.said == ["stands still"]

@@ -108,7 +108,7 @@ def test_the_actor_learns_of_a_death_that_its_owner_did_not_live_to_see(
     system: System, tmp_path: Path, owner_first: bool
 ) -> None:
     """Whether the worker dies before the owner or after it, the next owner tells how."""
-    worker, owner = system.spawn("w", "turn_without_end", policy=ONCE), system.info("owner")
+    worker, owner = system.spawn("w", "count_once", policy=ONCE), system.info("owner")
     os.kill(pid_of(owner), signal.SIGSTOP)
     victims = [pid_of(worker), pid_of(owner)]
     for pid in reversed(victims) if owner_first else victims:
@@ -147,7 +147,7 @@ def test_an_owner_that_goes_on_at_the_last_moment_is_spared(telling: System, log
     os.kill(pid_of(first), signal.SIGSTOP)
     until(lambda: "its stacks follow" in log.read_text(), "the hang is noticed")
     os.kill(pid_of(first), signal.SIGCONT)
-    until(lambda: "owner goes on by itself" in log.read_text(), "it is spared")
+    until(lambda: "the owner goes on by itself" in log.read_text(), "it is spared")
     assert telling.ask(Count()) == 1
     assert telling.info("owner") == first
     assert telling.handle.statistics().hangs == 0

@@ -11,7 +11,7 @@ import pytest
 
 from actors.errors import QueueClosed, QueueShared
 from actors.queues import MessageQueue
-from tests.forks import forked
+from tests.forking import forked, in_fork
 
 Ends = tuple[Any, Any]
 SPAWN: Any = multiprocessing.get_context("spawn")
@@ -45,8 +45,7 @@ def test_a_copy_in_a_forked_process_is_refused(ends: Ends, use: str) -> None:
         with pytest.raises(QueueShared, match=str(os.getppid())):
             USES[use](left)
 
-    with forked(in_child) as child:
-        assert child.ends() == 0
+    in_fork(in_child)
     left.put("after")
     assert [right.get(), right.get()] == ["before", "after"]
     assert left.get() == "for the first"
@@ -68,7 +67,7 @@ def test_a_forked_process_can_be_the_first(ends: Ends, use: str) -> None:
         with pytest.raises(QueueShared):
             USES[use](right)
         left.put("end")
-        assert child.ends() == 0
+        child.result()
     right.put("taken over")
     assert left.get(timeout=10) == "taken over"
 
@@ -87,10 +86,9 @@ def test_of_two_forked_processes_the_first_is_served(ends: Ends) -> None:
 
     with forked(first) as one:
         assert left.get(timeout=10) == "mine"
-        with forked(second) as another:
-            assert another.ends() == 0
+        in_fork(second)
         left.put("end")
-        assert one.ends() == 0
+        one.result()
 
 
 def answer(end: MessageQueue[str]) -> None:
@@ -163,7 +161,7 @@ def test_a_forked_process_sees_the_death_of_the_other_side(ends: Ends) -> None:
     with forked(in_child) as child:
         assert left.get(timeout=10) == "here"
         left.close()
-        assert child.ends() == 0
+        child.result()
 
 
 def test_one_process_may_use_both_ends(ends: Ends) -> None:

@@ -35,16 +35,24 @@ def system(log: Path) -> Iterator[System]:
 def test_a_computing_worker_shows_where_it_is(system: System, log: Path) -> None:
     """The name of the function that never ends stands in its log, and it goes on."""
     worker = system.spawn("w", "turn_without_end")
-    system.handle.dump_stacks("w")
-    until(lambda: "in compute_without_end" in log.read_text(), "the stacks are written")
+
+    def shown() -> bool:
+        system.handle.dump_stacks("w")  # again: it may have been on its way there
+        return "in compute_without_end" in log.read_text()
+
+    until(shown, "the stacks are written")
     assert system.info("w") == worker
 
 
 def test_all_threads_are_shown(system: System, log: Path) -> None:
     """Also the one that a process has for its supervisor's sake."""
     system.spawn("w", "hold")
-    system.handle.dump_stacks("w")
-    until(lambda: "in hold" in log.read_text() and "in _watch" in log.read_text(), "both stacks are written")
+
+    def shown() -> bool:
+        system.handle.dump_stacks("w")
+        return "in hold" in log.read_text() and "in _watch" in log.read_text()
+
+    until(shown, "both stacks are written")
 
 
 @pytest.mark.parametrize(("name", "function"), [("owner", "in run"), ("supervisor", "in turn")])

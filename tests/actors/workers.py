@@ -14,6 +14,7 @@ from actors.client import Client
 from actors.errors import StartFailed
 from actors.functions import unpack
 from tests.actors.counter import Increment, Take
+from tests.actors.troublemaker import Count
 
 
 def _client(child: Child) -> Client:
@@ -125,6 +126,13 @@ def compute_without_end() -> None:
     """A fault that no exception ends."""
     while True:
         pass
+
+
+def count_once(child: Child) -> None:
+    """Change something, so that each owner knows of this session, and go on."""
+    _client(child).ask(msgspec.msgpack.encode(Count()))
+    child.ready()
+    signal.pause()
 
 
 def write_when_told_to_end(child: Child) -> None:

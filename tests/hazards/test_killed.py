@@ -8,6 +8,7 @@ import signal
 from contextlib import ExitStack, suppress
 from typing import Any
 
+import psutil
 import pytest
 
 from actors.channel import Channel
@@ -16,7 +17,7 @@ from actors.queues import MessageQueue
 from actors.restarts import Restart, RestartPolicy
 from tests.actors.counter import Held
 from tests.actors.systems import System, pid_of
-from tests.forks import Fork, forked
+from tests.forking import Forked, forked
 from tests.polling import until
 
 VICTIMS = 12
@@ -29,7 +30,7 @@ def count(queue: MessageQueue[Any], size: int) -> None:
         queue.put((number, "x" * size))
 
 
-def start_writer(processes: ExitStack, size: int) -> tuple[MessageQueue[Any], Fork]:
+def start_writer(processes: ExitStack, size: int) -> tuple[MessageQueue[Any], Forked]:
     """A process that writes, and our end of its queue."""
     ours, theirs = MessageQueue.pair(tuple[int, str])
     process = processes.enter_context(forked(lambda: count(theirs, size)))
@@ -58,7 +59,6 @@ def test_hazard_01_writer_killed_while_others_write() -> None:
             before = chance.randrange(5)
             assert [queue.get(timeout=10)[0] for _ in range(before)] == list(range(before))
             victim.kill()
-            victim.ends()
             assert (rest := numbers_left(queue)) == list(range(before, before + len(rest)))
             for at, other in enumerate(steady):
                 for _ in range(20):
@@ -77,9 +77,8 @@ def test_hazard_02_reader_killed_while_it_waits() -> None:
 
         with ours, theirs, forked(read) as reader:
             assert ours.get(timeout=10) == "here"
-            reader.waits()
+            reader.wait_until(psutil.STATUS_SLEEPING)
             reader.kill()
-            reader.ends()
             ours.put("still there?")
             assert theirs.get(timeout=10) == "still there?"
 
@@ -98,9 +97,8 @@ def test_hazard_03_partial_write_of_a_writer_that_has_a_successor(size: int) -> 
         poll = select.poll()
         poll.register(reader.fileno(), select.POLLIN)
         assert poll.poll(10_000)
-        process.waits()
+        process.wait_until(psutil.STATUS_SLEEPING)
         process.kill()
-        process.ends()
         assert reader.receive() == b"whole"
         assert reader.receive() is None
         writer.post(b"y" * size)

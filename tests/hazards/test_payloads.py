@@ -14,7 +14,7 @@ from actors.frames import Hello, Refused, Welcome
 from actors.queues import MessageQueue
 from tests.actors.counter import Increment
 from tests.actors.systems import System
-from tests.forks import forked
+from tests.forking import forked
 from tests.polling import until
 from tests.processes import ROOT
 

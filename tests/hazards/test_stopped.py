@@ -7,12 +7,13 @@ from queue import Empty, Full
 from typing import Any
 
 import msgspec
+import psutil
 import pytest
 
 from actors.channel import UPDATE_BYTES
 from actors.errors import QueueClosed
 from actors.queues import MessageQueue
-from tests.forks import forked
+from tests.forking import forked
 
 Ends = tuple[MessageQueue[Any], MessageQueue[Any]]
 
@@ -43,12 +44,12 @@ def test_hazard_04_reader_stopped_while_the_queue_is_full() -> None:
     with ours, forked(lambda: read(theirs)) as reader:
         theirs.close()
         assert ours.get(timeout=10) == "here"
-        reader.stops()
+        reader.stop()
         sent = fill(ours)
         with pytest.raises(Full):
             ours.put("x" * 1_000_000, timeout=0.05)
         assert ours.statistics().unsent_bytes == 0
-        reader.kill(signal.SIGCONT)
+        reader.send(signal.SIGCONT)
         ours.put(None, timeout=10)
         assert ours.get(timeout=10) == sent
 
@@ -60,11 +61,10 @@ def test_hazard_04_stopped_process_can_be_killed() -> None:
     with ours, forked(lambda: read(theirs)) as reader:
         theirs.close()
         assert ours.get(timeout=10) == "here"
-        reader.stops()
-        reader.kill(signal.SIGTERM)
-        reader.is_stopped()
-        reader.kill()
-        assert reader.ends() == -signal.SIGKILL
+        reader.stop()
+        reader.send(signal.SIGTERM)
+        reader.wait_until(psutil.STATUS_STOPPED)
+        assert reader.kill() == -signal.SIGKILL
         with pytest.raises(QueueClosed):
             ours.get(timeout=10)
         with pytest.raises(QueueClosed):
@@ -83,11 +83,11 @@ def test_hazard_04_writer_stopped_in_the_midst_of_a_message() -> None:
 
     with ours, forked(write) as writer:
         theirs.close()
-        writer.is_stopped()
+        writer.wait_until(psutil.STATUS_STOPPED)
         for _ in range(3):
             with pytest.raises(Empty):
                 ours.get(timeout=0.02)
-        writer.kill(signal.SIGCONT)
+        writer.send(signal.SIGCONT)
         assert ours.get(timeout=10) == "x" * 1_000_000
 
 
@@ -147,7 +147,7 @@ def test_hazard_11_slow_subscriber() -> None:
         slow_ends[1].close()
         fast_ends[1].close()
         slow_one, fast_one = Subscribed(ours, rows), Subscribed(others, rows)
-        slow.stops()
+        slow.stop()
         for turn in range(5_000):
             key = f"key {turn % 97}"
             rows[key] = turn
@@ -157,6 +157,6 @@ def test_hazard_11_slow_subscriber() -> None:
                 assert fast_one.shown() == (0, rows)
             assert ours.statistics().unsent_bytes < UPDATE_BYTES + 2_000
         assert ours.statistics().resyncs == 1
-        slow.kill(signal.SIGCONT)
+        slow.send(signal.SIGCONT)
         assert slow_one.shown() == (1, rows)
         assert fast_one.shown() == (0, rows)

@@ -22,14 +22,14 @@ from actors.queues import MessageQueue
 from tests.actors.counter import Increment
 from tests.actors.owners import decode, encode, local_owner
 from tests.actors.systems import OFTEN, System, pid_of
-from tests.forks import forked
+from tests.forking import forked
 from tests.polling import until
 from tests.processes import ROOT
 
 SESSIONS = 1_000
 
-BEGIN_A_PROCESS = {"multiprocessing.context", "multiprocessing.reduction", "multiprocessing.spawn"}
-"""Of `multiprocessing`, what gives a new process its arguments; nothing of it lasts between processes."""
+BEGIN_A_PROCESS = {f"multiprocessing.{name}" for name in ("context", "process", "reduction", "spawn")}
+"""Of `multiprocessing`, what has to do with the start of a process; nothing of it is shared between processes."""
 
 
 def test_hazard_10_fork_with_threads(system: System) -> None:

@@ -6,7 +6,6 @@ import logging
 import os
 import random
 import sqlite3
-import stat
 import sys
 from collections.abc import Callable
 from contextlib import closing
@@ -15,107 +14,30 @@ from pathlib import Path
 import pytest
 
 from actors.errors import JournalDamaged, StartFailed
-from registry.owner import RegistryActor
-from registry.stores import recovery
+from registry import commands as c
 from registry.stores.recovery import recover
 from registry.stores.schema import FORMAT
 from tests.registry.state.driver import State, backend
-from tests.registry.stores.journals import TURN, Found, filled, opened, renumber, reopened, turn
-
-PAGE = 4096
-TABLES = RegistryActor().tables
+from tests.registry.stores.damage import (
+    LATEST,
+    PAGE,
+    TABLES,
+    change,
+    overwrite,
+    pages_of,
+    recovered,
+    refused,
+    text_of,
+    without,
+    wreck,
+)
+from tests.registry.stores.journals import TURN, filled, opened, renumber, reopened, turn
 
 
 @pytest.fixture
 def path(tmp_path: Path) -> Path:
     """Where the journal is."""
     return tmp_path / "registry.db"
-
-
-def overwrite(path: Path, at: int, content: bytes) -> None:
-    """Write over a part of a file."""
-    with path.open("r+b") as file:
-        file.seek(at)
-        file.write(content)
-
-
-def change(path: Path, *statements: str) -> None:
-    """Change a file behind the journal's back."""
-    with closing(sqlite3.connect(path)) as db:
-        for statement in statements:
-            db.execute(statement)
-        db.commit()
-
-
-def pages_of(path: Path, name: str) -> list[int]:
-    """The pages that hold rows of a table (its leaves), by number, from the file itself."""
-    content = path.read_bytes()
-    with closing(sqlite3.connect(path)) as db:
-        ((root,),) = db.execute("SELECT rootpage FROM sqlite_master WHERE name = ?", (name,)).fetchall()
-    path_to_leaves = [root]
-    leaves = []
-    while path_to_leaves:
-        number = path_to_leaves.pop()
-        start = (number - 1) * PAGE
-        if content[start] in {13, 10}:
-            leaves.append(number)
-            continue
-        count = int.from_bytes(content[start + 3 : start + 5], "big")
-        cells = (int.from_bytes(content[start + 12 + 2 * i : start + 14 + 2 * i], "big") for i in range(count))
-        path_to_leaves += [int.from_bytes(content[start + cell : start + cell + 4], "big") for cell in cells]
-        path_to_leaves.append(int.from_bytes(content[start + 8 : start + 12], "big"))
-    return sorted(leaves)
-
-
-def wreck(path: Path, *numbers: int) -> None:
-    """Write noise over pages."""
-    for number in numbers:
-        overwrite(path, (number - 1) * PAGE, b"\xee" * PAGE)
-
-
-def without(found: Found, *ids: str) -> Found:
-    """All records but those of some backends."""
-    return {key: record for key, record in found.items() if key[1] not in ids}
-
-
-def recovered(path: Path) -> Found:
-    """What is there after a recovery; the original is kept, byte for byte, and nothing else is left behind."""
-    before = {file.name.removeprefix("registry.db"): file.read_bytes() for file in path.parent.iterdir()}
-    revision = revision_in(path)
-    recover(path, TABLES)
-    (kept,) = (file for file in path.parent.iterdir() if ".damaged-" in file.name and file.name.endswith("Z"))
-    after = {file.name: file.read_bytes() for file in path.parent.iterdir() if file != path}
-    for name in [name for name in after if name.endswith("-shm")]:
-        del after[name]  # which SQLite makes anew whenever it opens the file
-    assert after == {f"{kept.name}{end}": content for end, content in before.items() if content and end != "-shm"}
-    assert {stat.S_IMODE(file.stat().st_mode) for file in path.parent.iterdir()} == {0o600}
-    rows, found_revision, _ = reopened(path)
-    assert found_revision > revision
-    with closing(opened(path)) as journal:  # and changes can be stored again, to be found by the next owner
-        state = State(backend("later"))
-        journal.commit(turn(state, found_revision + 1), 99, TURN)
-        assert journal.oldest_revision() == found_revision + 1
-    assert reopened(path)[0] == {**rows, ("backends", "later"): state.get("later").record}
-    return rows
-
-
-LATEST = 89
-"""The revision of the journal that `filled` makes: 60 backends, 30 changes, the first of them in the same turn."""
-
-
-def revision_in(path: Path) -> int:
-    """A revision that a recovery must not go below: of whatever file, that which all of these tests have made."""
-    return LATEST if path.stat().st_size > 10 * PAGE else 0
-
-
-def refused(path: Path, *said: str) -> None:
-    """The file is refused as damaged, with a sentence that names it and helps, and is left as it was."""
-    before = path.read_bytes()
-    with pytest.raises(JournalDamaged) as refusal, closing(opened(path)) as journal:
-        list(journal.load().rows)
-    for words in (f"the journal {path} is damaged: ", *said, "--recover keeps what is readable"):
-        assert words in str(refusal.value)
-    assert path.read_bytes() == before
 
 
 def test_the_model_is_right(path: Path) -> None:
@@ -127,7 +49,7 @@ def test_the_model_is_right(path: Path) -> None:
     recover(path, TABLES)
     assert path.read_bytes() == before
     found, revision, _ = reopened(path)
-    assert (found, revision) == (model, 90)
+    assert (found, revision) == (model, LATEST)
 
 
 def test_recovery_of_nothing(path: Path) -> None:
@@ -232,7 +154,7 @@ def test_garbage_at_the_beginning(path: Path, length: int) -> None:
     overwrite(path, 0, b"\xee" * length)
     refused(path)
     assert recovered(path) == model
-    assert reopened(path)[1] == LATEST + 3
+    assert reopened(path)[1] == LATEST + 2  # the recovery has taken one, and the turn after it
 
 
 def test_page_of_rows(path: Path, caplog: pytest.LogCaptureFixture) -> None:
@@ -265,11 +187,6 @@ def test_several_pages_of_rows(path: Path) -> None:
     assert len(kept) > 30
 
 
-def text_of(path: Path, number: int) -> str:
-    """The bytes of a page, as text."""
-    return path.read_bytes()[(number - 1) * PAGE : number * PAGE].decode("latin-1")
-
-
 def test_first_and_last_pages_of_rows(path: Path) -> None:
     """Also the first and the last page of a table may be the damaged ones."""
     model = filled(path)
@@ -279,6 +196,53 @@ def test_first_and_last_pages_of_rows(path: Path) -> None:
     kept = recovered(path)
     assert 30 < len(kept) < 60
     assert kept.items() <= model.items()
+
+
+def test_page_that_leads_to_the_rows(path: Path) -> None:
+    """A table of which only the first page is damaged has all its rows in others, and they are kept."""
+    model = filled(path)
+    with closing(sqlite3.connect(path)) as db:
+        ((root,),) = db.execute("SELECT rootpage FROM sqlite_master WHERE name = 'backends'").fetchall()
+    assert root not in pages_of(path, "backends")
+    wreck(path, root)
+    refused(path)
+    assert recovered(path) == model
+
+
+def test_rows_longer_than_a_page(path: Path) -> None:
+    """A row that goes on in other pages is found there too, and one that was deleted is not found again."""
+    state = State(*(backend(f"b{number}", *(f"model-{at}" for at in range(50 * number))) for number in range(9)))
+    with closing(opened(path)) as journal:
+        journal.commit(turn(state, 9), 1, TURN)
+        for id in ("b3", "b7"):
+            state.apply(c.RemoveBackend(id))
+        journal.commit(turn(state, 11), 2, TURN)
+    with closing(sqlite3.connect(path)) as db:
+        ((root,),) = db.execute("SELECT rootpage FROM sqlite_master WHERE name = 'backends'").fetchall()
+    assert root not in pages_of(path, "backends")
+    wreck(path, root, *pages_of(path, "sqlite_autoindex_backends_1"))
+    refused(path)
+    assert recovered(path, 11) == {("backends", id): record for id, record in state.actor.backends.records.items()}
+
+
+def test_rows_that_were_deleted(path: Path) -> None:
+    """What was deleted may still stand in pages that are free, and is not found again there."""
+    filled(path)
+    state = State(*(backend(f"b{number:03}") for number in range(60)))
+    state.changes.clear()
+    gone = [f"b{number:03}" for number in range(15, 45)]
+    for id in gone:
+        state.apply(c.RemoveBackend(id))
+    with closing(opened(path)) as journal:
+        journal._connected().execute("PRAGMA secure_delete = OFF")  # which some builds of SQLite have on
+        journal.commit(turn(state, LATEST + len(gone)), 40, TURN)
+    with closing(sqlite3.connect(path)) as db:
+        assert db.execute("PRAGMA freelist_count").fetchone() > (2,)
+        ((root,),) = db.execute("SELECT rootpage FROM sqlite_master WHERE name = 'backends'").fetchall()
+    assert b'"b030"' in path.read_bytes()
+    wreck(path, root, *pages_of(path, "sqlite_autoindex_backends_1"))
+    refused(path)
+    assert {key for _, key in recovered(path)} == set(state.ids())
 
 
 def test_index(path: Path) -> None:
@@ -297,7 +261,7 @@ def test_the_place_of_the_revision(path: Path, table: str) -> None:
     if table == "journal":
         refused(path)
     assert recovered(path) == model
-    assert reopened(path)[1] == LATEST + 3
+    assert reopened(path)[1] == LATEST + 2  # the recovery has taken one, and the turn after it
 
 
 def test_both_places_of_the_revision(path: Path, caplog: pytest.LogCaptureFixture) -> None:
@@ -402,64 +366,3 @@ def test_damage_that_is_met_in_a_turn(path: Path) -> None:
         wreck(path, *pages_of(path, "sqlite_autoindex_backends_1"))
         with pytest.raises(Exception, match="the file is damaged; stop everything and start with --recover"):
             journal.commit(turn(State(backend("later")), 91), 40, TURN)
-
-
-@pytest.mark.parametrize("step", ["link", "rename", "replace"])
-def test_interrupted_recovery(path: Path, monkeypatch: pytest.MonkeyPatch, step: str) -> None:
-    """A recovery may be interrupted anywhere: the damaged file is not lost, and the next start goes on."""
-    model = filled(path)
-    wreck(path, *pages_of(path, "journal"))
-    damaged = path.read_bytes()
-
-    def die(*_: object) -> None:
-        raise KeyboardInterrupt
-
-    with monkeypatch.context() as patch:
-        patch.setattr(os if step == "link" else Path, step, die)
-        with pytest.raises(KeyboardInterrupt):
-            recover(path, TABLES)
-    assert damaged in [file.read_bytes() for file in path.parent.iterdir() if file.is_file()]
-    if step == "replace":  # what is readable is complete, and only its name is missing
-        assert reopened(path)[0] == model
-    else:
-        refused(path)
-        recover(path, TABLES)
-        assert reopened(path)[0] == model
-    assert damaged in [file.read_bytes() for file in path.parent.iterdir()]
-
-
-def test_file_system_without_links(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Where a file cannot have two names, the damaged one is copied."""
-
-    def refuse(*_: object) -> None:
-        raise PermissionError(1, "Operation not permitted")
-
-    model = filled(path)
-    wreck(path, *pages_of(path, "journal"))
-    monkeypatch.setattr(os, "link", refuse)
-    assert recovered(path) == model
-
-
-def test_second_recovery_keeps_the_first_damaged_file(path: Path) -> None:
-    """Each damaged file has a name of its own, also within one second."""
-    filled(path)
-    for _ in range(3):
-        path.write_bytes(b"garbage" * 1000)
-        recover(path, TABLES)
-    assert len([file for file in path.parent.iterdir() if ".damaged-" in file.name]) == 3
-
-
-def test_no_room_for_what_is_kept(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """If the recovered file cannot be written the start fails with a sentence, and the damaged file is as it was."""
-
-    def full(*_: object) -> None:
-        raise OSError(28, "No space left on device")
-
-    filled(path)
-    wreck(path, *pages_of(path, "journal"))
-    before = path.read_bytes()
-    monkeypatch.setattr(recovery, "_write", full)
-    with pytest.raises(StartFailed, match="cannot be used: No space left on device"):
-        recover(path, TABLES)
-    assert [file.name for file in path.parent.iterdir() if file.is_dir()] == []
-    assert path.read_bytes() == before
