@@ -13,14 +13,14 @@ if TYPE_CHECKING:
     from actors.actor import Actor as Actor
     from actors.actor import Context as Context
     from actors.aio import AsyncClient as AsyncClient
-    from actors.children import ChildSpec as ChildSpec
-    from actors.children import OwnerSpec as OwnerSpec
     from actors.client import Client as Client
     from actors.errors import ActorsError as ActorsError
     from actors.errors import CommandError as CommandError
+    from actors.processes.children import ChildSpec as ChildSpec
+    from actors.processes.children import OwnerSpec as OwnerSpec
+    from actors.processes.restarts import Restart as Restart
+    from actors.processes.restarts import RestartPolicy as RestartPolicy
     from actors.queues import MessageQueue as MessageQueue
-    from actors.restarts import Restart as Restart
-    from actors.restarts import RestartPolicy as RestartPolicy
     from actors.supervisor import Supervisor as Supervisor
     from actors.tables import Table as Table
 
@@ -28,14 +28,14 @@ _HOMES = {
     "Actor": "actor",
     "ActorsError": "errors",
     "AsyncClient": "aio",
-    "ChildSpec": "children",
+    "ChildSpec": "processes.children",
     "Client": "client",
     "CommandError": "errors",
     "Context": "actor",
     "MessageQueue": "queues",
-    "OwnerSpec": "children",
-    "Restart": "restarts",
-    "RestartPolicy": "restarts",
+    "OwnerSpec": "processes.children",
+    "Restart": "processes.restarts",
+    "RestartPolicy": "processes.restarts",
     "Supervisor": "supervisor",
     "Table": "tables",
 }

@@ -17,8 +17,8 @@ from pathlib import Path
 import msgspec
 
 from actors.channel import Channel
-from actors.control import Control
 from actors.errors import AttachFailed, MessageInvalid, QueueClosed
+from actors.processes.control import Control
 
 VERSION = 1
 """Of what is said here and on the queue afterwards."""

@@ -16,9 +16,6 @@ from typing import Any
 import msgspec
 
 from actors.channel import Channel
-from actors.child import Child
-from actors.children import HANG_S, READY_S, SUPERVISOR, ChildInfo, ChildSpec, OwnerSpec
-from actors.control import Control, Failed, Ready, Start, payload_fd, read_payload
 from actors.errors import (
     CallTimeout,
     QueueClosed,
@@ -30,10 +27,13 @@ from actors.errors import (
 )
 from actors.exits import Exit
 from actors.forks import LINEAGE
-from actors.process import Process
-from actors.restarts import RestartPolicy
-from actors.signals import watch_signals
-from actors.stacks import REQUEST
+from actors.processes.child import Child
+from actors.processes.children import HANG_S, READY_S, SUPERVISOR, ChildInfo, ChildSpec, OwnerSpec
+from actors.processes.control import Control, Failed, Ready, Start, payload_fd, read_payload
+from actors.processes.process import Process
+from actors.processes.restarts import RestartPolicy
+from actors.processes.signals import watch_signals
+from actors.processes.stacks import REQUEST
 from actors.statistics import SupervisorStatistics
 from actors.supervisor import Supervisor
 
@@ -198,7 +198,7 @@ class Handle:
 
     def statistics(self) -> SupervisorStatistics:
         """What goes on in the system, with the machine's figures of its processes, first the supervisor's."""
-        from actors.machine import measured  # noqa: PLC0415 - psutil takes its time to load, and few ask
+        from actors.processes.machine import measured  # noqa: PLC0415 - psutil takes its time to load, and few ask
 
         # Measured here: the supervisor must not be kept waiting, also if there are many processes.
         return measured(self._counts())

@@ -16,17 +16,17 @@ import msgspec
 from actors import frames
 from actors.actor import Actor
 from actors.channel import Channel
-from actors.child import Child
 from actors.clock import Clock, SystemClock
-from actors.control import Begin, Control, Died, Ended, FreshLog, Join, Leave, ToChild
-from actors.engine import Engine
 from actors.errors import UNDECODABLE, MessageTooLarge, QueueClosed
 from actors.exits import Exit
 from actors.frames import Acked, Ask, Batch, Bye, Cancel, Hello, Inspect, Refused, ToOwner, Welcome
 from actors.journal import Journal
+from actors.processes.child import Child
+from actors.processes.control import Begin, Control, Died, Ended, FreshLog, Join, Leave, ToChild
 from actors.pulse import Pulse
 from actors.session_log import SessionLog
 from actors.statistics import Durations, OwnerStatistics
+from actors.turns.engine import Engine
 
 logger = logging.getLogger(__name__)
 

@@ -14,20 +14,20 @@ from collections.abc import Callable, Sequence
 
 import msgspec
 
-from actors.attach_listener import AttachListener
 from actors.channel import Channel
-from actors.children import OWNER, SUPERVISOR, ChildSpec, FromChild, Member, OwnerSpec, unmeasured
 from actors.clock import Clock, SystemClock
-from actors.control import Ended, Failed, FreshLog, FromOwner, FromWorker, Leave, Ready, Start
-from actors.descriptors import PER_WORKER, need_room_for, raise_descriptor_limit
 from actors.errors import AttachFailed, MessageInvalid, QueueClosed, StartFailed, SupervisorError, TooManyRestarts
 from actors.exits import Exit
-from actors.hang_watch import HangWatch
-from actors.owner_keeper import OwnerKeeper
-from actors.process import Process
-from actors.reactor import Reactor, Timer
-from actors.restarts import RestartPolicy
-from actors.stacks import REQUEST
+from actors.processes.attach_listener import AttachListener
+from actors.processes.children import OWNER, SUPERVISOR, ChildSpec, FromChild, Member, OwnerSpec, unmeasured
+from actors.processes.control import Ended, Failed, FreshLog, FromOwner, FromWorker, Leave, Ready, Start
+from actors.processes.descriptors import PER_WORKER, need_room_for, raise_descriptor_limit
+from actors.processes.hang_watch import HangWatch
+from actors.processes.owner_keeper import OwnerKeeper
+from actors.processes.process import Process
+from actors.processes.reactor import Reactor, Timer
+from actors.processes.restarts import RestartPolicy
+from actors.processes.stacks import REQUEST
 from actors.statistics import SupervisorStatistics
 
 logger = logging.getLogger(__name__)
@@ -167,7 +167,7 @@ class Supervisor:
 
     def statistics(self) -> SupervisorStatistics:
         """What goes on, with the machine's figures; about a millisecond for each process."""
-        from actors.machine import measured  # noqa: PLC0415 - psutil takes its time to load, and few ask
+        from actors.processes.machine import measured  # noqa: PLC0415 - psutil takes its time to load, and few ask
 
         return measured(self.counts())
 

@@ -9,9 +9,9 @@ from pathlib import Path
 
 import msgspec
 
-from actors.directory_lock import lock_directory
 from actors.errors import StartFailed
 from actors.forks import LINEAGE
+from actors.processes.directory_lock import lock_directory
 from registry.kinds import Durability
 from registry.owner import Options
 

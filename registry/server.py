@@ -11,9 +11,9 @@ from collections.abc import Callable
 
 import msgspec
 
-from actors.children import ChildSpec, OwnerSpec
 from actors.errors import StartFailed
-from actors.signals import watch_signals
+from actors.processes.children import ChildSpec, OwnerSpec
+from actors.processes.signals import watch_signals
 from actors.supervisor import Supervisor
 from registry.config import Config
 from registry.directory import StateDirectory, default_directory

@@ -15,13 +15,13 @@ from types import TracebackType
 from typing import Any, Concatenate, Literal, ParamSpec, Self
 
 from actors.channel import Channel
-from actors.child import Child
-from actors.children import ChildInfo
 from actors.exits import Exit
 from actors.forks import LINEAGE
-from actors.functions import pack, refuse_nested_start, unpack
 from actors.handle import Handle, Settings
-from actors.restarts import Restart, RestartPolicy
+from actors.processes.child import Child
+from actors.processes.children import ChildInfo
+from actors.processes.functions import pack, refuse_nested_start, unpack
+from actors.processes.restarts import Restart, RestartPolicy
 from actors.statistics import SupervisorStatistics
 from registry.client import AsyncRegistry, Registry
 from registry.connection import join

@@ -102,7 +102,7 @@ def layer(part: str) -> int:
 def test_every_module_is_seen() -> None:
     """The tests below look at something."""
     assert {"actors.owner", "registry", "registry.state.backends", "registry.owner"} <= set(ALL)
-    assert "actors.engine.Engine" in ALL["actors.owner"]
+    assert "actors.turns.engine.Engine" in ALL["actors.owner"]
     assert "registry.server.serve" in ALL["registry.cli.serve"]  # within a function
 
 
@@ -118,7 +118,9 @@ def test_actors_knows_nothing_of_the_registry() -> None:
         if is_in(name, "actors"):
             assert not {one for one in imported if is_in(one, "registry")}, name
             foreign = {one.split(".")[0] for one in imported} - set(sys.stdlib_module_names)
-            assert foreign <= {"actors", "msgspec"} | ({"psutil"} if name == "actors.machine" else set()), name
+            assert foreign <= {"actors", "msgspec"} | ({"psutil"} if name == "actors.processes.machine" else set()), (
+                name
+            )
 
 
 def test_actors_has_no_word_of_the_domain() -> None:
@@ -184,7 +186,7 @@ def loaded_by(*names: str) -> set[str]:
 
 def test_owner_loads_no_web_framework() -> None:
     """What the owner process imports is small: the state, its store and the runtime."""
-    loaded = loaded_by("actors.child", "actors.owner", "registry.owner")
+    loaded = loaded_by("actors.processes.child", "actors.owner", "registry.owner")
     assert {"registry.owner", "sqlite3", "msgspec"} <= loaded
     assert not loaded & {*SERVER_ONLY, "psutil"}
 

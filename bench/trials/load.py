@@ -12,7 +12,7 @@ from contextlib import ExitStack
 from pathlib import Path
 
 from actors.channel import Channel
-from actors.restarts import Restart, RestartPolicy
+from actors.processes.restarts import Restart, RestartPolicy
 from bench.trials.board import BACKENDS, END, Board, Common, Word
 from bench.trials.callers import MODEL, backend_id, call_for_ever
 from bench.trials.model import Difference, compare, expected, found

@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 
-from actors.restarts import HEALTHY_S
+from actors.processes.restarts import HEALTHY_S
 from bench.figures import Figure, at_least, at_most
 from bench.timing import percentile
 from bench.trials.board import Word

@@ -11,8 +11,8 @@ from pathlib import Path
 
 import msgspec
 
-from actors.child import Child
 from actors.client import Client
+from actors.processes.child import Child
 from bench.trials.board import Board, Word
 from registry.commands import Acquire, DecrementPending, IncrementPending, Release
 from registry.state.records import Grant

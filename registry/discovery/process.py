@@ -8,8 +8,8 @@ import signal
 
 import msgspec
 
-from actors.child import Child
 from actors.errors import ActorsError
+from actors.processes.child import Child
 from registry.client import AsyncRegistry
 from registry.discovery.static import ModelWatch, http_client, reconcile
 from registry.logs import LogSettings, configure

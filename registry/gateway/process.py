@@ -10,7 +10,7 @@ import socket
 import msgspec
 import uvloop
 
-from actors.child import Child
+from actors.processes.child import Child
 from registry.api.app import create_app
 from registry.client import AsyncRegistry
 from registry.gateway.app import Gateway

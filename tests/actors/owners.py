@@ -12,11 +12,11 @@ import msgspec
 
 from actors.channel import Channel
 from actors.clock import SystemClock
-from actors.control import Begin, Control, Ended, FromOwner, Join, Leave, ToChild
-from actors.engine import Engine
 from actors.journal import NoJournal
 from actors.owner import Owner
+from actors.processes.control import Begin, Control, Ended, FromOwner, Join, Leave, ToChild
 from actors.session_log import SessionLog
+from actors.turns.engine import Engine
 from tests.actors.counter import CounterActor, duplicate
 from tests.polling import until
 

@@ -9,10 +9,10 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from actors.children import HANG_S, ChildInfo
 from actors.client import Client
 from actors.handle import Handle, Settings
-from actors.restarts import Restart, RestartPolicy
+from actors.processes.children import HANG_S, ChildInfo
+from actors.processes.restarts import Restart, RestartPolicy
 from tests.actors.owners import decode, encode
 from tests.polling import until
 

@@ -17,14 +17,14 @@ import msgspec
 import pytest
 
 from actors import attach as joining
-from actors import attach_listener
 from actors.attach import VERSION, Entered, Knock, TurnedAway, attach
-from actors.attach_listener import AttachListener, Credentials, peer_credentials
 from actors.channel import Channel
 from actors.clock import SystemClock
-from actors.control import Control
 from actors.errors import AttachFailed, QueueClosed, SupervisorError
-from actors.reactor import Reactor
+from actors.processes import attach_listener
+from actors.processes.attach_listener import AttachListener, Credentials, peer_credentials
+from actors.processes.control import Control
+from actors.processes.reactor import Reactor
 from tests.forking import Forked, in_fork
 from tests.polling import until
 

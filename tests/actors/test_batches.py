@@ -2,8 +2,8 @@
 
 import pytest
 
-from actors.engine import MAX_BATCH
 from actors.errors import CommandError, CommandFailed, CommandInvalid
+from actors.turns.engine import MAX_BATCH
 from tests.actors.counter import Fail, Get, Increment, Nested, Queue, Refused
 from tests.actors.faces import Make
 from tests.actors.owners import LocalOwner

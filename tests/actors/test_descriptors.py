@@ -4,8 +4,8 @@ import resource
 
 import pytest
 
-from actors.descriptors import PER_WORKER, RESERVED, need_room_for
 from actors.errors import SupervisorError
+from actors.processes.descriptors import PER_WORKER, RESERVED, need_room_for
 from tests.processes import program
 
 SCRIPT = """
@@ -14,7 +14,7 @@ resource.setrlimit(resource.RLIMIT_NOFILE, (200, 200))
 from actors.client import Client
 from actors.errors import SupervisorError
 from actors.handle import Handle, Settings
-from actors.restarts import Restart, RestartPolicy
+from actors.processes.restarts import Restart, RestartPolicy
 from tests.actors.counter import Increment
 from tests.actors.owners import decode, encode
 from tests.polling import until

@@ -3,8 +3,8 @@ from pathlib import Path
 
 import pytest
 
-from actors.directory_lock import lock_directory
 from actors.errors import AlreadyRunning
+from actors.processes.directory_lock import lock_directory
 
 
 def test_a_second_system_is_told_who_holds_the_directory(tmp_path: Path) -> None:

@@ -6,13 +6,14 @@ from typing import Any
 import msgspec
 import pytest
 
-from actors import frames, ledger, peers
+from actors import frames
 from actors.clock import ManualClock
-from actors.engine import Engine
 from actors.exits import Exit
 from actors.frames import Ask
 from actors.journal import Journal
 from actors.session_log import SessionLog
+from actors.turns import ledger, peers
+from actors.turns.engine import Engine
 from tests.actors.counter import (
     CounterActor,
     Fail,
@@ -129,7 +130,7 @@ def test_acknowledged_ranges_free_exactly_their_answers(log: SessionLog) -> None
 )
 def test_a_command_that_fails_changes_nothing(log: SessionLog, how: str, code: str) -> None:
     """Whatever goes wrong with it, its changes are undone, its caller has an error and the owner lives."""
-    logging.getLogger("actors.engine").setLevel(logging.CRITICAL)
+    logging.getLogger("actors.turns.engine").setLevel(logging.CRITICAL)
     life = Life(log)
     life.ask(1, Increment("a"))
     before = rows(life.actor), life.engine.turn.revision
@@ -288,7 +289,7 @@ def test_a_log_grows_with_what_it_holds(log: SessionLog) -> None:
 
 def test_a_turn_that_cannot_be_stored_is_undone(log: SessionLog) -> None:
     """With a journal stand-in that fails: durable commands are refused, the others are done as if alone."""
-    logging.getLogger("actors.engine").setLevel(logging.CRITICAL)
+    logging.getLogger("actors.turns.engine").setLevel(logging.CRITICAL)
     journal = MemoryJournal()
     life = Life(log, journal)
     life.ask(1, Increment("a", durable=True))
@@ -306,7 +307,7 @@ def test_a_turn_that_cannot_be_stored_is_undone(log: SessionLog) -> None:
 
 def test_a_session_that_ends_in_a_turn_that_cannot_be_stored_ends_all_the_same(log: SessionLog) -> None:
     """With a journal stand-in that fails: what the dead session held is given back, and nothing is sent to it."""
-    logging.getLogger("actors.engine").setLevel(logging.CRITICAL)
+    logging.getLogger("actors.turns.engine").setLevel(logging.CRITICAL)
     journal = MemoryJournal()
     life = Life(log, journal)
     life.ask(1, Take())
@@ -357,7 +358,7 @@ def test_what_a_dead_session_said_last_still_counts_unless_it_takes_something(lo
 
 def test_an_actor_that_fails_on_a_tick_or_an_end_harms_nobody(log: SessionLog, monkeypatch: pytest.MonkeyPatch) -> None:
     """A fault of the actor is logged, and the owner goes on."""
-    logging.getLogger("actors.engine").setLevel(logging.CRITICAL)
+    logging.getLogger("actors.turns.engine").setLevel(logging.CRITICAL)
     life = Life(log)
 
     def fail(context: Any, _: Any = None) -> None:

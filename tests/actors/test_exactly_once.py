@@ -13,15 +13,15 @@ from hypothesis.stateful import RuleBasedStateMachine, precondition, rule
 
 from actors import frames
 from actors.clock import ManualClock
-from actors.engine import Engine
 from actors.errors import StorageUnavailable
 from actors.frames import Acked, Ask, Batch, Cancel, Hello, Welcome
 from actors.journal import Step
 from actors.session import Call, Session
 from actors.session_log import SessionLog
+from actors.turns.engine import Engine
 from tests.actors.counter import CounterActor, Fail, GiveBack, Increment, MemoryJournal, Queue, Serve, Take, duplicate
 
-logging.getLogger("actors.engine").setLevel(logging.CRITICAL)
+logging.getLogger("actors.turns.engine").setLevel(logging.CRITICAL)
 
 SLOTS = st.integers(0, 2)
 KEYS = st.sampled_from(["a", "b"])

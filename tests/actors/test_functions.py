@@ -3,8 +3,8 @@ from typing import Any
 
 import pytest
 
-from actors import functions
 from actors.errors import MissingMainGuard, SupervisorError
+from actors.processes import functions
 
 
 def test_a_packed_call_is_opened_as_it_was() -> None:

@@ -15,16 +15,16 @@ import msgspec
 import psutil
 import pytest
 
-from actors.children import ChildSpec, OwnerSpec
 from actors.client import Client
 from actors.errors import StartFailed, SupervisorError, SystemStopped
 from actors.exits import Exit
-from actors.functions import pack
 from actors.handle import Handle, Settings
-from actors.machine import measured
-from actors.owner_keeper import OwnerKeeper
-from actors.process import Process
-from actors.restarts import Restart, RestartPolicy
+from actors.processes.children import ChildSpec, OwnerSpec
+from actors.processes.functions import pack
+from actors.processes.machine import measured
+from actors.processes.owner_keeper import OwnerKeeper
+from actors.processes.process import Process
+from actors.processes.restarts import Restart, RestartPolicy
 from actors.supervisor import Supervisor
 from tests.actors.counter import Get, Held, Increment
 from tests.actors.owners import decode, encode
@@ -361,7 +361,7 @@ def test_a_users_function_runs_in_a_process_of_its_own(system: System, tmp_path:
 SCRIPT = """
 import logging, sys, os, signal
 from actors.handle import Handle, Settings
-from actors.restarts import RestartPolicy
+from actors.processes.restarts import RestartPolicy
 if __name__ == "__main__":
     handle = Handle(Settings("tests.actors.counter:build", b"", 1.0, logging.CRITICAL))
     handle.spawn("w", "tests.actors.workers:hold", b"", RestartPolicy())

@@ -3,9 +3,9 @@ from collections.abc import Iterator
 import pytest
 
 from actors.clock import ManualClock
-from actors.hang_watch import LOOKS, HangWatch
+from actors.processes.hang_watch import LOOKS, HangWatch
+from actors.processes.reactor import Reactor
 from actors.pulse import Pulse
-from actors.reactor import Reactor
 
 
 class Watched:

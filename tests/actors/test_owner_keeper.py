@@ -9,13 +9,13 @@ from typing import Any
 import pytest
 
 from actors.channel import Channel
-from actors.children import OwnerSpec
 from actors.clock import SystemClock
-from actors.control import Begin, Control, Died, Ended, FromOwner, Join, ToChild
 from actors.errors import QueueClosed
 from actors.exits import Exit
-from actors.owner_keeper import OwnerKeeper
-from actors.reactor import Reactor
+from actors.processes.children import OwnerSpec
+from actors.processes.control import Begin, Control, Died, Ended, FromOwner, Join, ToChild
+from actors.processes.owner_keeper import OwnerKeeper
+from actors.processes.reactor import Reactor
 
 KILLED = Exit(None, signal.SIGKILL)
 CRASHED = Exit(3, None)

@@ -3,7 +3,7 @@ import random
 import pytest
 
 from actors.exits import Exit
-from actors.restarts import HEALTHY_S, Restart, RestartHistory, RestartPolicy
+from actors.processes.restarts import HEALTHY_S, Restart, RestartHistory, RestartPolicy
 
 CLEAN, FAILED, KILLED = Exit(0, None), Exit(1, None), Exit(None, 9)
 

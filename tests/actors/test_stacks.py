@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from actors.control import Start
 from actors.errors import SupervisorError, SystemStopped
-from actors.process import Process
+from actors.processes.control import Start
+from actors.processes.process import Process
 from tests.actors.systems import ONCE, System, standard_error_in
 from tests.polling import until
 from tests.processes import ROOT, running
@@ -100,7 +100,7 @@ def test_a_process_without_standard_error_ignores_the_request() -> None:
     """Descriptor 2 may be anything then."""
     program = (
         "import os, signal, sys; sys.__stderr__ = None;"
-        "from actors.stacks import write_stacks_on_request; write_stacks_on_request();"
+        "from actors.processes.stacks import write_stacks_on_request; write_stacks_on_request();"
         "os.kill(os.getpid(), signal.SIGUSR1); print('alive')"
     )
     ran = subprocess.run([sys.executable, "-c", program], cwd=ROOT, check=True, capture_output=True, text=True)

@@ -3,7 +3,7 @@ import signal
 import pytest
 
 from actors.exits import Exit
-from actors.suspects import REMEMBERED, Suspects
+from actors.processes.suspects import REMEMBERED, Suspects
 
 KILLED = Exit(None, signal.SIGKILL)
 

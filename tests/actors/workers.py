@@ -9,10 +9,10 @@ from pathlib import Path
 
 import msgspec
 
-from actors.child import Child
 from actors.client import Client
 from actors.errors import StartFailed
-from actors.functions import unpack
+from actors.processes.child import Child
+from actors.processes.functions import unpack
 from tests.actors.counter import Increment, Take
 from tests.actors.troublemaker import Count
 

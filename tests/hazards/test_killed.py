@@ -13,8 +13,8 @@ import pytest
 
 from actors.channel import Channel
 from actors.errors import QueueClosed
+from actors.processes.restarts import Restart, RestartPolicy
 from actors.queues import MessageQueue
-from actors.restarts import Restart, RestartPolicy
 from tests.actors.counter import Held
 from tests.actors.systems import System, pid_of
 from tests.forking import Forked, forked

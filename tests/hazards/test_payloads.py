@@ -19,7 +19,7 @@ from tests.polling import until
 from tests.processes import ROOT
 
 UNPICKLES = {
-    "actors/functions.py": "a user's function, in the process that runs it, from its own parent",
+    "actors/processes/functions.py": "a user's function, in the process that runs it, from its own parent",
 }
 """Who may open pickled bytes, and whose."""
 

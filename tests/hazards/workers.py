@@ -8,8 +8,8 @@ import signal
 
 import msgspec
 
-from actors.child import Child
 from actors.client import Client
+from actors.processes.child import Child
 from tests.actors.counter import Take
 
 

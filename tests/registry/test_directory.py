@@ -7,8 +7,8 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from actors import directory_lock
 from actors.errors import AlreadyRunning, StartFailed
+from actors.processes import directory_lock
 from registry.directory import StateDirectory, default_directory
 from registry.owner import Options
 

@@ -22,7 +22,7 @@ import pytest
 import registry
 from actors.errors import AttachFailed, StartedElsewhere
 from actors.exits import Exit
-from actors.restarts import Restart
+from actors.processes.restarts import Restart
 from registry import AsyncRegistry, Backend, BackendStatus, Lease, Model, Registry, Supervisor
 from registry.directory import StateDirectory
 from tests.forking import Forked, in_fork

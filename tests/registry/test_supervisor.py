@@ -13,10 +13,10 @@ from pathlib import Path
 import psutil
 import pytest
 
-from actors import directory_lock
 from actors.errors import AlreadyRunning, StartFailed, SupervisorError, SystemStopped
 from actors.exits import Exit
-from actors.restarts import Restart
+from actors.processes import directory_lock
+from actors.processes.restarts import Restart
 from registry import Backend, BackendStatus, Model, Supervisor, Worker
 from tests.polling import until
 from tests.processes import program, running

@@ -5,8 +5,8 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable
 
+from actors.processes.reactor import Reactor, Timer
 from actors.pulse import Pulse
-from actors.reactor import Reactor, Timer
 
 logger = logging.getLogger(__name__)
 

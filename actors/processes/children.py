@@ -7,12 +7,12 @@ from collections.abc import Callable
 
 import msgspec
 
-from actors.control import FromOwner, FromWorker
 from actors.errors import SupervisorError
 from actors.exits import Exit
-from actors.process import Process
-from actors.reactor import Timer
-from actors.restarts import RestartHistory, RestartPolicy
+from actors.processes.control import FromOwner, FromWorker
+from actors.processes.process import Process
+from actors.processes.reactor import Timer
+from actors.processes.restarts import RestartHistory, RestartPolicy
 from actors.statistics import ProcessStatistics
 
 FromChild = FromOwner | FromWorker

@@ -11,7 +11,6 @@ import msgspec
 
 from actors import frames
 from actors.actor import LATER, Actor, CallId, Context
-from actors.answers import encode_answer, failure_of
 from actors.clock import Clock
 from actors.errors import (
     UNDECODABLE,
@@ -27,15 +26,16 @@ from actors.errors import (
 )
 from actors.exits import Exit
 from actors.frames import Ask, Batch, Outcome
-from actors.invalid import explain
 from actors.journal import Journal
-from actors.ledger import InDoubt, Ledger
-from actors.peers import Peer
 from actors.pulse import Pulse
 from actors.ranges import Range
 from actors.session_log import Record, SessionLog
 from actors.tables import Table
-from actors.turn import Deed, ReadOnly, Turn
+from actors.turns.answers import encode_answer, failure_of
+from actors.turns.invalid import explain
+from actors.turns.ledger import InDoubt, Ledger
+from actors.turns.peers import Peer
+from actors.turns.turn import Deed, ReadOnly, Turn
 
 logger = logging.getLogger(__name__)
 

@@ -12,13 +12,13 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Generic, TypeVar
 
-from actors.control import Control, Start, payload_fd
 from actors.exits import Exit
-from actors.stacks import request_held_back
+from actors.processes.control import Control, Start, payload_fd
+from actors.processes.stacks import request_held_back
 
 T = TypeVar("T")
 
-_BOOTSTRAP = "import sys; sys.path[:] = sys.argv[2:]; from actors.child import main; main(int(sys.argv[1]))"
+_BOOTSTRAP = "import sys; sys.path[:] = sys.argv[2:]; from actors.processes.child import main; main(int(sys.argv[1]))"
 """A fresh interpreter that imports this package's entry module and nothing that the caller's script imports."""
 
 

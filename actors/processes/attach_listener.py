@@ -16,9 +16,9 @@ from typing import NamedTuple
 
 from actors.attach import VERSION, Entered, Knock, TurnedAway, check_length
 from actors.channel import Channel
-from actors.control import Control
 from actors.errors import AttachFailed, MessageInvalid, QueueClosed, SupervisorError
-from actors.reactor import Reactor, Timer
+from actors.processes.control import Control
+from actors.processes.reactor import Reactor, Timer
 
 logger = logging.getLogger(__name__)
 

@@ -16,10 +16,10 @@ from typing import Any
 
 from actors.attach import attach
 from actors.channel import Channel
-from actors.control import Control, Failed, Ready, Start, ToChild, read_payload
 from actors.errors import AttachFailed, QueueClosed, SupervisorError
 from actors.forks import LINEAGE
-from actors.stacks import write_stacks_on_request
+from actors.processes.control import Control, Failed, Ready, Start, ToChild, read_payload
+from actors.processes.stacks import write_stacks_on_request
 
 ORPHANED = 70
 """Exit code of a process that left because its supervisor is gone."""

@@ -11,16 +11,16 @@ from typing import TypeVar
 import msgspec
 
 from actors.channel import Channel
-from actors.children import FromChild, OwnerSpec
-from actors.control import Begin, Died, Ended, FreshLog, Join
 from actors.errors import QueueClosed
 from actors.exits import Exit
 from actors.owner import OwnerStart
-from actors.process import Process
+from actors.processes.children import FromChild, OwnerSpec
+from actors.processes.control import Begin, Died, Ended, FreshLog, Join
+from actors.processes.process import Process
+from actors.processes.reactor import Reactor
+from actors.processes.suspects import Suspects
 from actors.pulse import Pulse
-from actors.reactor import Reactor
 from actors.session_log import SessionLog
-from actors.suspects import Suspects
 
 FLUSH_S = 0.01
 """How soon it is tried again to send what the owner's line had no room for."""

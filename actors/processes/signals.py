@@ -9,7 +9,7 @@ import time
 from typing import TYPE_CHECKING
 
 from actors.exits import signal_name
-from actors.stacks import write_stacks_on_request
+from actors.processes.stacks import write_stacks_on_request
 
 if TYPE_CHECKING:
     from actors.supervisor import Supervisor

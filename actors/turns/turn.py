@@ -10,11 +10,11 @@ import msgspec
 
 from actors import frames
 from actors.actor import CallId, Context
-from actors.answers import Encoded, encode_answer, encode_failure
 from actors.errors import CallError, CommandError, StorageUnavailable
 from actors.journal import Step
-from actors.peers import Peer
 from actors.tables import Change, Table, revert
+from actors.turns.answers import Encoded, encode_answer, encode_failure
+from actors.turns.peers import Peer
 
 
 class ReadOnly(Exception):
