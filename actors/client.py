@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import select
 import threading
 from collections.abc import Callable, Sequence
@@ -13,6 +14,7 @@ from actors.clock import Clock, SystemClock
 from actors.errors import CallError, CommandError, Overloaded, QueueClosed, SystemStopped
 from actors.forks import LINEAGE, Rejoin, cannot_rejoin
 from actors.session import FRAME_BYTES, Call, Session
+from actors.spinning import Spinning
 from actors.statistics import OwnerStatistics, SessionStatistics
 
 DEFAULT_TIMEOUT_S = 10.0
@@ -56,6 +58,8 @@ class Client:
         self._poll = select.poll()
         self._poll.register(channel.fileno(), select.POLLIN)
         self._polls_for_room = False
+        self._look = functools.partial(self._poll.poll, 0)
+        self._spinning = Spinning()
 
     def ask(
         self,
@@ -228,10 +232,11 @@ class Client:
         gone: QueueClosed | None = None
         try:
             self._lock.release()
-            if remaining_s > LONGEST_WAIT_S and not self._polls_for_room:
-                message = self._channel.wait_and_receive()
-            else:
-                self._poll.poll(remaining_s * 1_000)
+            if remaining_s <= 0 or self._spinning.until(self._look) is None:
+                if remaining_s > LONGEST_WAIT_S and not self._polls_for_room:
+                    message = self._channel.wait_and_receive()
+                else:
+                    self._poll.poll(remaining_s * 1_000)
         except QueueClosed as error:
             gone = error
         finally:

@@ -5,11 +5,11 @@ wait → read from each ready queue → apply a little of what each has said →
 
 from __future__ import annotations
 
+import functools
 import importlib
 import logging
 import select
 import time
-from collections import deque
 
 import msgspec
 
@@ -25,25 +25,22 @@ from actors.processes.child import Child
 from actors.processes.control import Begin, Control, Died, Ended, FreshLog, Join, Leave, ToChild
 from actors.pulse import Pulse
 from actors.session_log import SessionLog
+from actors.spinning import Spinning
 from actors.statistics import Durations, OwnerStatistics
 from actors.turns.engine import Engine
+from actors.turns.mail import Mail
+from actors.turns.members import DECODED_BYTES, Member, Pace, cost_of
 
 logger = logging.getLogger(__name__)
 
-SLICE_BYTES = 1024
-"""What is done for one session, in bytes of commands and answers, before the next one's turn."""
+LONE = Pace(slice_bytes=1024, turn_bytes=16 * 1024)
+"""For a session that has much to say while nobody else speaks."""
 
-TURN_BYTES = 64 * 1024
-"""What is done for all together before it is stored and answered; if somebody new waits, it is a slice each."""
+CROWDED = Pace(slice_bytes=128, turn_bytes=1024)
+"""While others come and go: a command or two between two looks whether somebody waits."""
 
-UNSENT_BYTES = 32 * 1024 * 1024
-"""A session that leaves this much unread is not read from until it has caught up."""
-
-FRAME_BYTES = 64
-"""About what a frame costs besides its command and its answer."""
-
-PACKET_BYTES = 48 * 1024
-"""Answers share a message up to about this size."""
+LONE_AFTER = 16
+"""So many turns in which nobody else has spoken."""
 
 WINDOW = 1024
 """Unanswered commands a session may have."""
@@ -72,22 +69,6 @@ class OwnerStart(msgspec.Struct, frozen=True):
     epoch: int
 
 
-class _Member:
-    """A session as the loop sees it."""
-
-    __slots__ = ("backlog", "channel", "events", "gone", "greeted", "left", "misunderstood", "session")
-
-    def __init__(self, session: int, channel: Channel) -> None:
-        self.session = session
-        self.channel = channel
-        self.greeted = False  # no Hello of this epoch yet: what arrives was meant for the owner before
-        self.left = False  # it has said farewell
-        self.gone = False  # its process is dead; what it said last is still to be done
-        self.backlog: deque[ToOwner] = deque()
-        self.misunderstood = 0
-        self.events = select.EPOLLIN
-
-
 class Owner:
     """The loop.
 
@@ -104,13 +85,17 @@ class Owner:
         self._clock = clock
         self._pulse = pulse or Pulse.create()
         self._epoll = select.epoll()
+        self._look = functools.partial(self._epoll.poll, 0)
+        self._spinning = Spinning()
+        self._mail = Mail(self._epoll)
         self._epoll.register(control.fileno(), select.EPOLLIN)
-        self._members: dict[int, _Member] = {}
-        self._sessions: dict[int, _Member] = {}
-        self._busy: dict[int, _Member] = {}
+        self._members: dict[int, Member] = {}
+        self._sessions: dict[int, Member] = {}
+        self._busy: dict[int, Member] = {}
         self._departing: dict[int, float] = {}
         self._deaths: dict[int, Exit | None] = {}
         self._next_tick = 0.0
+        self._alone_for = LONE_AFTER
         self._leaving = False
         self._misunderstood = 0
         self._turn_times = Durations()
@@ -143,12 +128,14 @@ class Owner:
             now = self._clock.monotonic()
             if now >= self._next_tick:
                 self._tick(now)
-            wait_s = 0.0 if self._busy else max(0.0, self._next_wake() - now)
-            ready = self._epoll.poll(wait_s)
+            ready = self._wait(0.0 if self._busy else self._next_wake() - now)
             start = time.perf_counter()
             for fd, events in ready:
                 self._serve(fd, events)
             if self._busy:
+                if any(fd not in self._busy for fd, _ in ready):
+                    self._alone_for = 0
+                    self._finish_turn()  # who has asked for little does not wait for those who ask for much
                 self._work()
             self._finish_turn()
             self._turn_times.note(time.perf_counter() - start)
@@ -167,7 +154,7 @@ class Owner:
             misunderstood=self._misunderstood,
             sessions=len(self._sessions),
             waiting=engine.waiting,
-            backlog_bytes=sum(_size(frame) for member in self._busy.values() for frame in member.backlog),
+            backlog_bytes=sum(member.backlog_bytes for member in self._sessions.values()),
             unsent_bytes=sum(member.channel.unsent_bytes for member in self._sessions.values()),
             stored_answers=sum(len(peer.answers) for peer in peers),
             stored_bytes=sum(peer.stored_bytes for peer in peers),
@@ -179,6 +166,12 @@ class Owner:
         )
 
     # -- time ------------------------------------------------------------------------------------------------
+
+    def _wait(self, seconds: float) -> list[tuple[int, int]]:
+        """The descriptors that are ready; after so many seconds there may be none."""
+        if seconds <= 0:
+            return self._epoll.poll(0)
+        return self._spinning.until(self._look) or self._epoll.poll(seconds)
 
     def _next_wake(self) -> float:
         return min(self._next_tick, *self._departing.values()) if self._departing else self._next_tick
@@ -217,11 +210,11 @@ class Owner:
                 pass
 
     def _join(self, session: int, fd: int) -> None:
-        member = _Member(session, Channel.from_fd(fd))
+        member = Member(session, Channel.from_fd(fd))
         self._members[fd] = self._sessions[session] = member
         self._engine.join(session)
         self._epoll.register(fd, member.events)
-        self._post(member, frames.encode([Welcome(self._engine.epoch, session, WINDOW)]))
+        self._mail.post(member, frames.encode([Welcome(self._engine.epoch, session, WINDOW)]))
 
     # -- the workers' messages -------------------------------------------------------------------------------
 
@@ -237,74 +230,92 @@ class Owner:
             self._busy[fd] = member
             return
         if events & select.EPOLLOUT:
-            self._flush(member)
-        if events & select.EPOLLIN and not member.backlog:
+            self._mail.flush(member)
+            if member.paused and not member.is_full:
+                member.paused = False
+                self._busy[fd] = member
+        if events & select.EPOLLIN and fd not in self._busy:
             self._read(member)
 
-    def _read(self, member: _Member) -> bool:
-        """Take one message; the first slice of it is done at once. False if there is none, or none will ever come."""
+    def _read(self, member: Member) -> bool:
+        """Take one message; a short one is done at once. False if there is none, or none will ever come."""
         try:
             message = member.channel.receive()
         except QueueClosed:
             member.gone = True
-            self._busy[member.channel.fileno()] = member
+            self._busy[member.fd] = member
             return False
         except MessageTooLarge as error:
             self._refuse(member, str(error))
             return True
         if message is None:
             return False
+        if len(message) > LONE.slice_bytes:
+            member.unread = message
+            self._busy[member.fd] = member
+        else:
+            self._understand(member, message)
+        return True
+
+    def _understand(self, member: Member, message: bytes) -> None:
         try:
             said = frames.decode_to_owner(message)
         except UNDECODABLE as error:
             self._refuse(member, f"this message was not understood and none of it was done: {error}")
-            return True
+            return
         if len(said) == 1:
             self._take(member, said[0])
         else:
             member.backlog.extend(said)
-            self._busy[member.channel.fileno()] = member
-        return True
+            self._busy[member.fd] = member
 
     def _work(self) -> None:
         """Do what was read, a slice for each session in turn, until enough is done or somebody new waits."""
+        self._alone_for += 1
+        pace = self._pace
         spent = 0
         while True:
             for member in list(self._busy.values()):
-                spent += self._work_slice(member)
-            if not self._busy or spent >= TURN_BYTES:
+                spent += self._work_slice(member, pace.slice_bytes)
+            if not self._busy or spent >= pace.turn_bytes:
                 return
             if any(fd not in self._busy for fd, _ in self._epoll.poll(0)):
                 return
 
-    def _work_slice(self, member: _Member) -> int:
+    @property
+    def _pace(self) -> Pace:
+        return LONE if self._alone_for > LONE_AFTER else CROWDED
+
+    def _work_slice(self, member: Member, slice_bytes: int) -> int:
         """Returns what it cost, in bytes."""
-        before = self._engine.turn.out_bytes
+        turn = self._engine.turn
         cost = 0
-        backlog = member.backlog
-        while cost < SLICE_BYTES:
-            if member.channel.unsent_bytes >= UNSENT_BYTES and not member.gone:
-                del self._busy[member.channel.fileno()]  # `_flush` puts it back
+        while cost < slice_bytes:
+            if member.is_full and not member.gone:
+                del self._busy[member.fd]
+                member.paused = True
                 break
-            if not backlog:
-                if member.gone and self._read(member):
-                    cost += FRAME_BYTES
-                    continue
+            before = turn.out_bytes
+            if member.backlog:
+                frame = member.backlog.popleft()
+                self._take(member, frame)
+                cost += cost_of(frame) + turn.out_bytes - before
+            elif member.unread is not None:
+                message, member.unread = member.unread, None
+                cost += len(message) // DECODED_BYTES
+                self._understand(member, message)
+            elif not (member.gone and self._read(member)):
                 self._rest(member)
                 break
-            frame = backlog.popleft()
-            self._take(member, frame)
-            cost += _size(frame) + self._engine.turn.out_bytes - before
-            before = self._engine.turn.out_bytes
         return cost
 
-    def _rest(self, member: _Member) -> None:
+    def _rest(self, member: Member) -> None:
         """Everything it has said is done."""
-        self._busy.pop(member.channel.fileno(), None)
+        self._busy.pop(member.fd, None)
         if member.gone:
             self._depart(member)
 
-    def _take(self, member: _Member, frame: ToOwner) -> None:
+    def _take(self, member: Member, frame: ToOwner) -> None:
         session = member.session
         if isinstance(frame, Hello):
             if frame.epoch == self._engine.epoch:
@@ -323,25 +334,26 @@ class Owner:
                 case Bye():
                     member.left = True
 
-    def _refuse(self, member: _Member, reason: str) -> None:
+    def _refuse(self, member: Member, reason: str) -> None:
         if not member.misunderstood:  # one line tells of a broken program; it must not flood the log as well
             logger.warning("session %d: %s", member.session, reason)
         member.misunderstood += 1
         self._misunderstood += 1
-        self._post(member, frames.encode([Refused(reason)]))
+        self._mail.post(member, frames.encode([Refused(reason)]))
 
     # -- the end of a session --------------------------------------------------------------------------------
 
-    def _depart(self, member: _Member) -> None:
+    def _depart(self, member: Member) -> None:
         """Its process is gone and all it has said is done. How it ended, the supervisor knows in a moment."""
-        fd = member.channel.fileno()
+        fd = member.fd
         self._epoll.unregister(fd)
         del self._members[fd]
+        self._mail.forget(member)
         self._departing[member.session] = self._clock.monotonic() + REASON_S
         if member.left or member.session in self._deaths:
             self._end(member)
 
-    def _end(self, member: _Member) -> None:
+    def _end(self, member: Member) -> None:
         session = member.session
         member.channel.shutdown()
         del self._sessions[session]
@@ -362,55 +374,19 @@ class Owner:
     def _finish_turn(self) -> None:
         if self._departing:
             self._end_overdue()
+        crowded = self._pace is CROWDED
         for session, answers in self._engine.commit().items():
             member = self._sessions.get(session)
-            if member is not None and session not in self._departing:
-                self._answer(member, answers)
-
-    def _answer(self, member: _Member, answers: list[bytes]) -> None:
-        together: list[msgspec.Raw] = []
-        size = 0
-        for answer in answers:
-            if together and size + len(answer) > PACKET_BYTES:
-                self._post(member, frames.encode(together))
-                together = []
-                size = 0
-            together.append(msgspec.Raw(answer))
-            size += len(answer)
-        self._post(member, frames.encode(together))
-
-    def _post(self, member: _Member, message: bytes) -> None:
-        try:
-            member.channel.post(message)
-        except QueueClosed:
-            return  # epoll tells the same with EPOLLHUP
-        if member.channel.unsent_bytes or member.events != select.EPOLLIN:
-            self._flush(member)
-
-    def _flush(self, member: _Member) -> None:
-        """Send what waits; wait for room if there is more, and stop reading from one that has far too much."""
-        try:
-            member.channel.flush()
-        except QueueClosed:
-            return
-        unsent = member.channel.unsent_bytes
-        events = select.EPOLLIN if unsent < UNSENT_BYTES else 0
-        if unsent:
-            events |= select.EPOLLOUT
-        if events != member.events:
-            member.events = events
-            self._epoll.modify(member.channel.fileno(), events)
-            if member.backlog:
-                self._busy[member.channel.fileno()] = member
-
-
-def _size(frame: ToOwner) -> int:
-    """About what a frame costs, in bytes."""
-    if isinstance(frame, Ask):
-        return FRAME_BYTES + len(frame.command)
-    return FRAME_BYTES + (
-        sum(len(command) + FRAME_BYTES for command in frame.commands) if isinstance(frame, Batch) else 0
-    )
+            if member is None or session in self._departing:
+                continue
+            if crowded and member.fd in self._busy:
+                # To wake its process for each slice costs the owner more than the slice.
+                self._mail.hold(member, answers)
+            else:
+                self._mail.answer(member, answers)
+        for member in self._mail.holding:
+            if not crowded or member.fd not in self._busy:
+                self._mail.answer(member, [])
 
 
 def main(child: Child) -> None:

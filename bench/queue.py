@@ -141,7 +141,7 @@ def _flooded(processes: Peers) -> dict[str, Sampler]:
 def _beside(pid: int, sample: Sampler) -> Sampler:
     def beside(seconds: float) -> float:
         with resumed([pid]):
-            time.sleep(seconds)  # it needs a slice to get going
+            time.sleep(0.5)  # it needs a moment to get going
             return sample(seconds)
 
     return beside

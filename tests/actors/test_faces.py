@@ -200,7 +200,8 @@ def test_an_interrupt_gives_back_what_was_granted(silent: SilentOwner, monkeypat
     silent.answer(1, "granted")
     silent.answer(2, "other")
     assert decode(client.ask(encode(Get("a")))) == "other"
-    assert [decode(ask.command)["type"] for ask in silent.asked()] == ["Take", "Get", "GiveBack"]
+    asked = {ask.number: decode(ask.command)["type"] for ask in silent.asked()}  # some may have been sent again
+    assert list(asked.values()) == ["Take", "Get", "GiveBack"]
     client.close()
 
 

@@ -1,0 +1,76 @@
+"""What leaves the owner: answers that share packets, and never a wait for whoever shall read them."""
+
+from __future__ import annotations
+
+import select
+
+import msgspec
+
+from actors import frames
+from actors.errors import QueueClosed
+from actors.turns.members import Member
+
+PACKET_BYTES = 48 * 1024
+"""Answers share a message up to about this size."""
+
+
+class Mail:
+    """Sends to sessions.
+
+    Args:
+        epoll: Where it is waited for room in a queue that is full.
+    """
+
+    def __init__(self, epoll: select.epoll) -> None:
+        self._epoll = epoll
+        self._held: dict[Member, list[bytes]] = {}
+
+    @property
+    def holding(self) -> list[Member]:
+        """The sessions for which answers are held back."""
+        return list(self._held)
+
+    def hold(self, member: Member, answers: list[bytes]) -> None:
+        """Keep answers until there are more of them, or the backlog is done."""
+        self._held.setdefault(member, []).extend(answers)
+
+    def answer(self, member: Member, answers: list[bytes]) -> None:
+        """Send what was held back for a session, and these answers; or forget them if it has ended."""
+        if self._held and member in self._held:
+            answers = self._held.pop(member) + answers
+        together: list[msgspec.Raw] = []
+        size = 0
+        for answer in answers:
+            if together and size + len(answer) > PACKET_BYTES:
+                self.post(member, frames.encode(together))
+                together = []
+                size = 0
+            together.append(msgspec.Raw(answer))
+            size += len(answer)
+        self.post(member, frames.encode(together))
+
+    def forget(self, member: Member) -> None:
+        """Its session has ended."""
+        self._held.pop(member, None)
+
+    def post(self, member: Member, message: bytes) -> None:
+        """Send a message, or keep what the queue does not take now."""
+        try:
+            member.channel.post(message)
+        except QueueClosed:
+            return  # epoll tells the same with EPOLLHUP
+        if member.channel.unsent_bytes or member.events != select.EPOLLIN:
+            self.flush(member)
+
+    def flush(self, member: Member) -> None:
+        """Send what waits; wait for room if there is more, and stop reading from one that has far too much."""
+        try:
+            member.channel.flush()
+        except QueueClosed:
+            return
+        events = 0 if member.is_full else select.EPOLLIN
+        if member.channel.unsent_bytes:
+            events |= select.EPOLLOUT
+        if events != member.events:
+            member.events = events
+            self._epoll.modify(member.fd, events)
