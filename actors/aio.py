@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 import msgspec
 
@@ -13,7 +13,7 @@ from actors.client import DEFAULT_TIMEOUT_S
 from actors.clock import Clock, SystemClock
 from actors.errors import CallError, CallTimeout, CommandError, Overloaded, QueueClosed, SystemStopped
 from actors.forks import LINEAGE, Rejoin, cannot_rejoin
-from actors.session import FRAME_BYTES, Call, Session
+from actors.session import FRAME_BYTES, Call, OnOrphan, Session
 from actors.statistics import OwnerStatistics, SessionStatistics
 
 QUICK_S = 1.0
@@ -62,7 +62,7 @@ class AsyncClient:
         *,
         timeout: float = DEFAULT_TIMEOUT_S,
         changes: bool = True,
-        on_orphan: Callable[[msgspec.Raw], bytes | None] | None = None,
+        on_orphan: OnOrphan | None = None,
     ) -> msgspec.Raw:
         """Send a command and await its result; see `Client.ask`. Cancelling it gives back what it may be granted."""
         self._channel.check_size(len(command) + FRAME_BYTES)
@@ -76,7 +76,12 @@ class AsyncClient:
         return call.value()
 
     async def batch(
-        self, commands: Sequence[bytes], *, atomic: bool = False, timeout: float = DEFAULT_TIMEOUT_S
+        self,
+        commands: Sequence[bytes],
+        *,
+        atomic: bool = False,
+        timeout: float = DEFAULT_TIMEOUT_S,
+        on_orphans: Sequence[OnOrphan | None] = (),
     ) -> list[msgspec.Raw | CallError]:
         """Send several commands that are done with nothing in between, and await their results; see `Client.batch`."""
         self._channel.check_size(sum(len(command) + FRAME_BYTES for command in commands) + FRAME_BYTES)
@@ -85,7 +90,7 @@ class AsyncClient:
             await self._return(timeout)
         if self._queueing or not self.session.has_room:
             await self._room(deadline)
-        call = self.session.batch(commands, deadline, atomic=atomic)
+        call = self.session.batch(commands, deadline, atomic=atomic, on_orphans=on_orphans)
         await self._answer(call)
         return self.session.outcomes(call)
 

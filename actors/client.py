@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import select
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 import msgspec
 
@@ -13,7 +13,7 @@ from actors.channel import LONGEST_WAIT_S, Channel
 from actors.clock import Clock, SystemClock
 from actors.errors import CallError, CommandError, Overloaded, QueueClosed, SystemStopped
 from actors.forks import LINEAGE, Rejoin, cannot_rejoin
-from actors.session import FRAME_BYTES, Call, Session
+from actors.session import FRAME_BYTES, Call, OnOrphan, Session
 from actors.spinning import Spinning
 from actors.statistics import OwnerStatistics, SessionStatistics
 
@@ -67,7 +67,7 @@ class Client:
         *,
         timeout: float = DEFAULT_TIMEOUT_S,
         changes: bool = True,
-        on_orphan: Callable[[msgspec.Raw], bytes | None] | None = None,
+        on_orphan: OnOrphan | None = None,
     ) -> msgspec.Raw:
         """Send a command and wait for its result.
 
@@ -96,7 +96,12 @@ class Client:
         return call.value()
 
     def batch(
-        self, commands: Sequence[bytes], *, atomic: bool = False, timeout: float = DEFAULT_TIMEOUT_S
+        self,
+        commands: Sequence[bytes],
+        *,
+        atomic: bool = False,
+        timeout: float = DEFAULT_TIMEOUT_S,
+        on_orphans: Sequence[OnOrphan | None] = (),
     ) -> list[msgspec.Raw | CallError]:
         """Send several commands that are done one after the other with nothing in between, and wait for their results.
 
@@ -104,6 +109,7 @@ class Client:
             commands: The encoded commands, at most 1,000; none of them may have to wait for another session.
             atomic: Whether all are undone if one is refused; its error is then raised, with its place as `index`.
             timeout: Longest wait in seconds.
+            on_orphans: For each command, or for none, what `ask` calls `on_orphan`.
 
         Returns:
             For each command its result, or the error that it was refused with.
@@ -116,7 +122,7 @@ class Client:
             self._return(timeout)
         with self._lock:
             self._wait_for_room(sum(len(command) + FRAME_BYTES for command in commands), deadline)
-            call = self.session.batch(commands, deadline, atomic=atomic)
+            call = self.session.batch(commands, deadline, atomic=atomic, on_orphans=on_orphans)
             self._wait_for_answer(call)
         return self.session.outcomes(call)
 

@@ -10,6 +10,7 @@ import importlib
 import logging
 import select
 import time
+from collections.abc import Sequence
 
 import msgspec
 
@@ -38,6 +39,9 @@ LONE = Pace(slice_bytes=1024, turn_bytes=16 * 1024)
 
 CROWDED = Pace(slice_bytes=128, turn_bytes=1024)
 """While others come and go: a command or two between two looks whether somebody waits."""
+
+MOST_HELD = 64
+"""So many answers at most are held back for one that says much in a crowd."""
 
 LONE_AFTER = 16
 """So many turns in which nobody else has spoken."""
@@ -128,7 +132,7 @@ class Owner:
             now = self._clock.monotonic()
             if now >= self._next_tick:
                 self._tick(now)
-            ready = self._wait(0.0 if self._busy else self._next_wake() - now)
+            ready = self._wait(0.0 if self._busy or self._mail.holding else self._next_wake() - now)
             start = time.perf_counter()
             for fd, events in ready:
                 self._serve(fd, events)
@@ -137,7 +141,7 @@ class Owner:
                     self._alone_for = 0
                     self._finish_turn()  # who has asked for little does not wait for those who ask for much
                 self._work()
-            self._finish_turn()
+            self._finish_turn(ready)
             self._turn_times.note(time.perf_counter() - start)
 
     def statistics(self) -> OwnerStatistics:
@@ -252,10 +256,15 @@ class Owner:
             return False
         if len(message) > LONE.slice_bytes:
             member.unread = message
-            self._busy[member.fd] = member
+            self._says_much(member)
         else:
+            member.says_much = False
             self._understand(member, message)
         return True
+
+    def _says_much(self, member: Member) -> None:
+        member.says_much = True
+        self._busy[member.fd] = member
 
     def _understand(self, member: Member, message: bytes) -> None:
         try:
@@ -267,7 +276,7 @@ class Owner:
             self._take(member, said[0])
         else:
             member.backlog.extend(said)
-            self._busy[member.fd] = member
+            self._says_much(member)
 
     def _work(self) -> None:
         """Do what was read, a slice for each session in turn, until enough is done or somebody new waits."""
@@ -371,7 +380,8 @@ class Owner:
 
     # -- the end of a turn -----------------------------------------------------------------------------------
 
-    def _finish_turn(self) -> None:
+    def _finish_turn(self, ready: Sequence[tuple[int, int]] = ()) -> None:
+        """Store, answer, and let go of what was held back for those that have no more to say."""
         if self._departing:
             self._end_overdue()
         crowded = self._pace is CROWDED
@@ -379,13 +389,14 @@ class Owner:
             member = self._sessions.get(session)
             if member is None or session in self._departing:
                 continue
-            if crowded and member.fd in self._busy:
-                # To wake its process for each slice costs the owner more than the slice.
+            if crowded and member.says_much:
+                # To wake its process for each slice would cost the owner more than the slice.
                 self._mail.hold(member, answers)
             else:
                 self._mail.answer(member, answers)
-        for member in self._mail.holding:
-            if not crowded or member.fd not in self._busy:
+        for member, held in self._mail.holding:
+            more = member.fd in self._busy or any(fd == member.fd for fd, _ in ready)
+            if held >= MOST_HELD or not (crowded and more):
                 self._mail.answer(member, [])
 
 

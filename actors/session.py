@@ -8,7 +8,7 @@ owner never applies a number twice, so a command is done exactly once whatever d
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import msgspec
@@ -36,13 +36,19 @@ _PLAIN_ERRORS: dict[str, type[CallError]] = {cls.__name__: cls for cls in (CallT
 """Refusals by the runtime itself rather than by the actor."""
 
 
+NOTHING = msgspec.Raw(frames.encode(None))
+
+OnOrphan = Callable[[msgspec.Raw], bytes | None]
+"""What to do with a result that arrives when nobody waits any more: makes a command that gives it back, or None."""
+
+
 class Call(msgspec.Struct):
     """A command, or batch, on its way, and then its result or error.
 
     Attributes:
         ask: The frame that carries it.
         changes: Whether the command changes anything.
-        on_orphan: What to do with a result that nobody takes.
+        on_orphans: What to do with a result that nobody takes; for a batch, with that of each of its commands.
         done: True once `result` or `error` is set, or nobody waits any more.
         cancelled: Whether the owner was told that nobody waits.
         result: The encoded result.
@@ -52,7 +58,7 @@ class Call(msgspec.Struct):
 
     ask: Numbered
     changes: bool
-    on_orphan: Callable[[msgspec.Raw], bytes | None] | None = None
+    on_orphans: Sequence[OnOrphan | None] = ()
     done: bool = False
     cancelled: bool = False
     result: msgspec.Raw | None = None
@@ -127,7 +133,7 @@ class Session:
         deadline: float,
         *,
         changes: bool = True,
-        on_orphan: Callable[[msgspec.Raw], bytes | None] | None = None,
+        on_orphan: OnOrphan | None = None,
     ) -> Call:
         """Begin a command; `outgoing` then has something to send.
 
@@ -136,29 +142,36 @@ class Session:
             deadline: Instant by which the owner must start it.
             changes: Whether it changes anything: without an answer that is the difference between `OutcomeUnknown`
                 and `CallTimeout`.
-            on_orphan: What to do with a result that arrives when nobody waits any more: makes a command that
-                gives it back, or None.
+            on_orphan: What to do with a result that nobody takes.
 
         Raises:
             SystemStopped: The session is over.
         """
-        return self._begin(
-            Ask(self._next_number, deadline, self._answered.upto, msgspec.Raw(command)), changes, on_orphan
-        )
+        ask = Ask(self._next_number, deadline, self._answered.upto, msgspec.Raw(command))
+        return self._begin(ask, changes, () if on_orphan is None else (on_orphan,))
 
-    def batch(self, commands: Iterable[bytes], deadline: float, *, atomic: bool = False) -> Call:
+    def batch(
+        self,
+        commands: Iterable[bytes],
+        deadline: float,
+        *,
+        atomic: bool = False,
+        on_orphans: Sequence[OnOrphan | None] = (),
+    ) -> Call:
         """Begin several commands that are done one after the other, with nothing in between, and answered as one.
 
         Args:
             commands: The encoded commands; at most `engine.MAX_BATCH`.
             deadline: Instant by which the owner must start them.
             atomic: Whether all are undone if one is refused.
+            on_orphans: For each command, or for none, what to do with a result that nobody takes.
 
         Raises:
             SystemStopped: The session is over.
         """
         raws = [msgspec.Raw(command) for command in commands]
-        return self._begin(Batch(self._next_number, deadline, self._answered.upto, atomic, raws), changes=True)
+        batch = Batch(self._next_number, deadline, self._answered.upto, atomic, raws)
+        return self._begin(batch, changes=True, on_orphans=on_orphans if any(on_orphans) else ())
 
     def inspect(self, deadline: float) -> Call:
         """Ask for the owner's statistics."""
@@ -177,13 +190,11 @@ class Session:
         if self.epoch and self._closed is None:
             self._outgoing.append(Bye())
 
-    def _begin(
-        self, ask: Numbered, changes: bool, on_orphan: Callable[[msgspec.Raw], bytes | None] | None = None
-    ) -> Call:
+    def _begin(self, ask: Numbered, changes: bool, on_orphans: Sequence[OnOrphan | None] = ()) -> Call:
         if self._closed is not None:
             raise self._closed
         self._next_number += 1
-        call = Call(ask, changes, on_orphan)
+        call = Call(ask, changes, on_orphans)
         self._calls[ask.number] = call
         if self.epoch:
             self._outgoing.append(ask)
@@ -317,11 +328,14 @@ class Session:
             self._unacknowledged = self._unacknowledged_bytes = 0
 
     def _give_back(self, call: Call, result: msgspec.Raw) -> None:
-        if call.on_orphan is None or self.is_closed():
+        if not call.on_orphans or self.is_closed():
             return
-        compensation = call.on_orphan(result)
-        if compensation is not None:
-            self.tell(compensation)
+        results = [result]
+        if isinstance(call.ask, Batch):
+            results = [NOTHING if one.failure else one.result for one in frames.decode_outcomes(result)]
+        for on_orphan, one in zip(call.on_orphans, results, strict=True):
+            if on_orphan is not None and one is not NOTHING and (compensation := on_orphan(one)) is not None:
+                self.tell(compensation)
 
     def outcomes(self, call: Call) -> list[msgspec.Raw | CallError]:
         """The encoded results of a batch, and the errors of those of its commands that were refused.

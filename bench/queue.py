@@ -6,8 +6,7 @@ the redis-server and the actor of xoscar are on the same core. On one core for b
 to wake is not in it: that is shown too, as what a round trip costs in work alone.
 
 A lock is there for several processes at once, so the increment under a manager's lock is compared where several
-processes increment at once; one alone is shown too. Eight processes that ask at once are
-held against one that asks alone where that is fastest: on the owner's core, where nobody waits for a core to wake.
+processes increment at once; one alone is shown too.
 """
 
 from __future__ import annotations
@@ -78,6 +77,7 @@ def _samplers(processes: Peers) -> dict[str, Sampler]:
         "mp_queue": p50_us(peers.standard_queues(processes)),
         "manager": p50_us(peers.ManagerCount(processes).increment),
         "pipelined": systems.pipelined(supervisor, processes, IN_FLIGHT),
+        "gathered": systems.gathered(supervisor, processes, IN_FLIGHT),
         "durable": durable,
         "not_durable": other,
     }
@@ -141,7 +141,7 @@ def _flooded(processes: Peers) -> dict[str, Sampler]:
 def _beside(pid: int, sample: Sampler) -> Sampler:
     def beside(seconds: float) -> float:
         with resumed([pid]):
-            time.sleep(0.5)  # it needs a moment to get going
+            time.sleep(seconds)  # it needs a slice to get going
             return sample(seconds)
 
     return beside

@@ -19,6 +19,9 @@ BACKEND = Backend(url="http://127.0.0.1:8000")
 BATCH = 64
 """Changes in a batch where durable ones are compared with others."""
 
+BATCHES_UNDER_WAY = 4
+"""Batches on their way at one time where changes are pipelined."""
+
 CONNECTING = 50
 """Sessions that are opened at one time."""
 
@@ -63,11 +66,32 @@ def pids(supervisor: Supervisor, workers: list[Worker]) -> list[int]:
     return [worker.pid or 0 for worker in workers]
 
 
-def pipelined(supervisor: Supervisor, processes: Peers, together: int) -> Sampler:
-    """Gives changes a second: so many in flight, and when all are answered as many again."""
+def gathered(supervisor: Supervisor, processes: Peers, together: int) -> Sampler:
+    """Gives changes a second: so many asks in flight, and when all are answered as many again."""
     runner, registry = _async_registry(supervisor, processes)
     id = BACKEND.id
     return _batches(runner, lambda: [registry.increment_pending(id) for _ in range(together)])
+
+
+def pipelined(supervisor: Supervisor, processes: Peers, together: int) -> Sampler:
+    """Gives changes a second: atomic batches of so many, the next ones on their way while one is done."""
+    runner, registry = _async_registry(supervisor, processes)
+    increment = Registry.increment_pending
+
+    async def change(seconds: float) -> float:
+        changes = 0
+        start = time.perf_counter()
+
+        async def one_after_the_other() -> None:
+            nonlocal changes
+            while time.perf_counter() - start < seconds:
+                calls = [increment.call(BACKEND.id) for _ in range(together)]
+                changes += len(await registry.batch(calls, atomic=True))
+
+        await asyncio.gather(*(one_after_the_other() for _ in range(BATCHES_UNDER_WAY)))
+        return changes / (time.perf_counter() - start)
+
+    return lambda seconds: runner.run(change(seconds))
 
 
 def durable_and_other(processes: Peers) -> tuple[Sampler, Sampler]:

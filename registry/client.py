@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import msgspec
 
@@ -17,7 +17,7 @@ from actors.statistics import OwnerStatistics, SessionStatistics
 from registry import commands as c
 from registry.kinds import Outcome
 from registry.models import Lease
-from registry.operations import NOTHING, AsyncFace, BlockingFace, Call, Operations, release_command
+from registry.operations import NOTHING, AsyncFace, BlockingFace, Call, Operations, release_command, results_of
 
 T = TypeVar("T")
 
@@ -42,6 +42,32 @@ class Registry(Operations, BlockingFace):
         return call.read(
             self._client.ask(call.command, timeout=call.timeout, changes=call.changes, on_orphan=call.on_orphan)
         )
+
+    def batch(
+        self, calls: Sequence[Call[Any]], *, atomic: bool = False, timeout: float = DEFAULT_TIMEOUT_S
+    ) -> list[Any]:
+        """Do several operations one after the other, with nothing of others in between, for the price of one message.
+
+        Args:
+            calls: At most 1,000, such as `Registry.add_backend.call(backend)`.
+            atomic: Whether all are undone if one is refused; its error is then raised, with its place as `index`.
+                Else each stands for itself.
+            timeout: Longest wait in seconds.
+
+        Returns:
+            The results in order; in place of one that was refused stands its error.
+
+        Raises:
+            CallError: The whole batch was refused, or nothing is known of it; see `actors.errors`.
+        """
+        asked = [call for call in calls if not call.inert]
+        outcomes = self._client.batch(
+            [call.command for call in asked],
+            atomic=atomic,
+            timeout=timeout,
+            on_orphans=[call.on_orphan for call in asked],
+        )
+        return results_of(calls, outcomes)
 
     @contextmanager
     def lease(self, model: str, *, timeout: float = DEFAULT_TIMEOUT_S) -> Iterator[Lease]:
@@ -99,6 +125,19 @@ class AsyncRegistry(Operations, AsyncFace):
         return call.read(
             await self._client.ask(call.command, timeout=call.timeout, changes=call.changes, on_orphan=call.on_orphan)
         )
+
+    async def batch(
+        self, calls: Sequence[Call[Any]], *, atomic: bool = False, timeout: float = DEFAULT_TIMEOUT_S
+    ) -> list[Any]:
+        """Do several operations with nothing of others in between; see `Registry.batch`."""
+        asked = [call for call in calls if not call.inert]
+        outcomes = await self._client.batch(
+            [call.command for call in asked],
+            atomic=atomic,
+            timeout=timeout,
+            on_orphans=[call.on_orphan for call in asked],
+        )
+        return results_of(calls, outcomes)
 
     @asynccontextmanager
     async def lease(self, model: str, *, timeout: float = DEFAULT_TIMEOUT_S) -> AsyncIterator[Lease]:

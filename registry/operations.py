@@ -7,12 +7,13 @@ An operation turns its arguments into a command and says how the answer is read.
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Callable, Coroutine, Iterable, Sequence
 from typing import Any, Generic, ParamSpec, Self, TypeVar, overload
 
 import msgspec
 
 from actors.client import DEFAULT_TIMEOUT_S
+from actors.errors import CallError
 from registry import commands as c
 from registry.errors import InvalidField
 from registry.kinds import BackendStatus, Outcome
@@ -22,11 +23,12 @@ from registry.state.records import BackendState, Grant, HeldLease
 
 P = ParamSpec("P")
 T = TypeVar("T")
+T_co = TypeVar("T_co", covariant=True)
 
 _encode = msgspec.msgpack.Encoder().encode
 
 
-class Call(Generic[T]):
+class Call(Generic[T_co]):
     """A command, and how its answer is read.
 
     Args:
@@ -44,7 +46,7 @@ class Call(Generic[T]):
     def __init__(
         self,
         command: c.Command,
-        read: Callable[[msgspec.Raw], T],
+        read: Callable[[msgspec.Raw], T_co],
         *,
         timeout: float = DEFAULT_TIMEOUT_S,
         changes: bool = True,
@@ -75,6 +77,16 @@ NOTHING = msgspec.Raw(b"\xc0")
 """The answer None, encoded."""
 
 
+def results_of(calls: Sequence[Call[Any]], outcomes: Iterable[msgspec.Raw | CallError]) -> list[Any]:
+    """The results of a batch in order, with the error in place of each result of a call that was refused."""
+    answered = iter(outcomes)
+    return [call.read(NOTHING) if call.inert else _result(call, next(answered)) for call in calls]
+
+
+def _result(call: Call[T], outcome: msgspec.Raw | CallError) -> T | CallError:
+    return call.read(outcome) if isinstance(outcome, msgspec.Raw) else outcome
+
+
 class BlockingFace:
     """A face whose operations return their results."""
 
@@ -97,6 +109,10 @@ class operation(Generic[P, T]):  # noqa: N801 - used as a decorator
     def __init__(self, make: Callable[P, Call[T]]) -> None:
         self._make = make
         functools.update_wrapper(self, make)  # type: ignore[arg-type]  # an instance may stand for a function here
+
+    def call(self, *args: P.args, **kwargs: P.kwargs) -> Call[T]:
+        """The operation without its being done, for a batch; see `Registry.batch`."""
+        return self._make(*args, **kwargs)
 
     def __set_name__(self, cls: type, name: str) -> None:
         self._name = name

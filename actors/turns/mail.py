@@ -26,12 +26,12 @@ class Mail:
         self._held: dict[Member, list[bytes]] = {}
 
     @property
-    def holding(self) -> list[Member]:
-        """The sessions for which answers are held back."""
-        return list(self._held)
+    def holding(self) -> list[tuple[Member, int]]:
+        """The sessions for which answers are held back, and how many."""
+        return [(member, len(answers)) for member, answers in self._held.items()]
 
     def hold(self, member: Member, answers: list[bytes]) -> None:
-        """Keep answers until there are more of them, or the backlog is done."""
+        """Keep answers until there are more of them, or the session has no more to say."""
         self._held.setdefault(member, []).extend(answers)
 
     def answer(self, member: Member, answers: list[bytes]) -> None:

@@ -42,6 +42,7 @@ class Member:
         greeted: Whether it has said Hello to this owner; what it said before was meant for another one.
         left: Whether it has said farewell.
         gone: Whether its process is dead; what it said last is still to be done.
+        says_much: Whether its latest message was long, or of several frames.
         paused: Whether it is not served because it does not read.
         unread: A long message that waits for its turn.
         backlog: What it has said and is not done yet.
@@ -59,6 +60,7 @@ class Member:
         "left",
         "misunderstood",
         "paused",
+        "says_much",
         "session",
         "unread",
     )
@@ -67,7 +69,7 @@ class Member:
         self.session = session
         self.channel = channel
         self.fd = channel.fileno()
-        self.greeted = self.left = self.gone = self.paused = False
+        self.greeted = self.left = self.gone = self.paused = self.says_much = False
         self.unread: bytes | None = None
         self.backlog: deque[ToOwner] = deque()
         self.misunderstood = 0

@@ -135,6 +135,18 @@ def test_what_is_granted_to_nobody_is_given_back(session: Session, moment: str) 
     assert back.deadline == math.inf
 
 
+def test_what_a_batch_grants_to_nobody_is_given_back(session: Session) -> None:
+    """Each of its commands has its own way to give back, or none; those that were refused have nothing."""
+    welcome(session)
+    give_backs = [lambda _: RAW("back 1"), None, lambda _: RAW("back 3")]
+    call = session.batch([RAW(1), RAW(2), RAW(3)], 0.0, on_orphans=give_backs)
+    sent(session)
+    session.abandon(call)
+    answer(session, 1, [["lease", None], ["lease", None], [None, ["CommandError", "no", {}, None]]])
+    asks = [frame for frame in sent(session) if isinstance(frame, Ask)]
+    assert [msgspec.msgpack.decode(ask.command) for ask in asks] == ["back 1"]
+
+
 def test_a_refusal_for_nobody_is_not_given_back(session: Session) -> None:
     """There is nothing to give back, nor for a result without a way to do so."""
     welcome(session)
