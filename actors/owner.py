@@ -80,7 +80,7 @@ class Owner:
         engine: What is done with the commands.
         control: The line to the supervisor.
         clock: The time.
-        pulse: Where each turn leaves a sign of life.
+        pulse: Where the loop leaves a sign of life twice a second.
     """
 
     def __init__(self, engine: Engine, control: Control[ToChild], clock: Clock, pulse: Pulse | None = None) -> None:
@@ -128,11 +128,13 @@ class Owner:
     def run(self) -> None:
         """Serve until the supervisor says `Leave` or is gone, or a successor is wanted."""
         while not (self._leaving or self._engine.wants_successor):
-            self._pulse.beat()
             now = self._clock.monotonic()
             if now >= self._next_tick:
                 self._tick(now)
-            ready = self._wait(0.0 if self._busy or self._mail.holding else self._next_wake() - now)
+            if self._busy or self._mail.held:
+                ready = self._look()
+            else:
+                ready = self._spinning.until(self._look) or self._epoll.poll(max(0.0, self._next_wake() - now))
             start = time.perf_counter()
             for fd, events in ready:
                 self._serve(fd, events)
@@ -171,16 +173,11 @@ class Owner:
 
     # -- time ------------------------------------------------------------------------------------------------
 
-    def _wait(self, seconds: float) -> list[tuple[int, int]]:
-        """The descriptors that are ready; after so many seconds there may be none."""
-        if seconds <= 0:
-            return self._epoll.poll(0)
-        return self._spinning.until(self._look) or self._epoll.poll(seconds)
-
     def _next_wake(self) -> float:
         return min(self._next_tick, *self._departing.values()) if self._departing else self._next_tick
 
     def _tick(self, now: float) -> None:
+        self._pulse.beat()
         self._engine.tick()
         self._next_tick = now + TICK_S
         self._finish_turn()
@@ -281,19 +278,15 @@ class Owner:
     def _work(self) -> None:
         """Do what was read, a slice for each session in turn, until enough is done or somebody new waits."""
         self._alone_for += 1
-        pace = self._pace
+        pace = LONE if self._alone_for > LONE_AFTER else CROWDED
         spent = 0
         while True:
             for member in list(self._busy.values()):
                 spent += self._work_slice(member, pace.slice_bytes)
             if not self._busy or spent >= pace.turn_bytes:
                 return
-            if any(fd not in self._busy for fd, _ in self._epoll.poll(0)):
+            if any(fd not in self._busy for fd, _ in self._look()):
                 return
-
-    @property
-    def _pace(self) -> Pace:
-        return LONE if self._alone_for > LONE_AFTER else CROWDED
 
     def _work_slice(self, member: Member, slice_bytes: int) -> int:
         """Returns what it cost, in bytes."""
@@ -384,7 +377,7 @@ class Owner:
         """Store, answer, and let go of what was held back for those that have no more to say."""
         if self._departing:
             self._end_overdue()
-        crowded = self._pace is CROWDED
+        crowded = self._alone_for <= LONE_AFTER
         for session, answers in self._engine.commit().items():
             member = self._sessions.get(session)
             if member is None or session in self._departing:
@@ -394,9 +387,13 @@ class Owner:
                 self._mail.hold(member, answers)
             else:
                 self._mail.answer(member, answers)
-        for member, held in self._mail.holding:
-            more = member.fd in self._busy or any(fd == member.fd for fd, _ in ready)
-            if held >= MOST_HELD or not (crowded and more):
+        if self._mail.held:
+            self._let_go(crowded, {fd for fd, _ in ready})
+
+    def _let_go(self, crowded: bool, ready: set[int]) -> None:
+        for member, held in list(self._mail.held.items()):
+            more = member.fd in self._busy or member.fd in ready
+            if len(held) >= MOST_HELD or not (crowded and more):
                 self._mail.answer(member, [])
 
 

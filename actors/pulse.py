@@ -48,7 +48,7 @@ class Pulse:
     # -- the owner's side ------------------------------------------------------------------------------------
 
     def beat(self) -> None:
-        """The loop has begun another turn."""
+        """The loop turns."""
         self._count += 1
         _BEATS.pack_into(self._map, 0, self._count)
 
@@ -64,7 +64,7 @@ class Pulse:
 
     @property
     def beats(self) -> int:
-        """How many turns the owners have begun."""
+        """How often the owners' loops were seen to turn."""
         count: int = _BEATS.unpack_from(self._map, 0)[0]
         return count
 

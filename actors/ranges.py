@@ -22,26 +22,27 @@ class Ranges:
 
     Attributes:
         upto: All numbers from 1 to here are in it.
+        above: What is in it past a gap, as ranges, ascending.
     """
 
-    __slots__ = ("_above", "upto")
+    __slots__ = ("above", "upto")
 
     def __init__(self, ranges: Iterable[Range] = ()) -> None:
         self.upto = 0
-        self._above: list[Range] = []
+        self.above: list[Range] = []
         for first, last in ranges:
             self.add_range(first, last)
 
     def add(self, number: int) -> None:
         """Put one number in."""
-        if number == self.upto + 1 and not self._above:
+        if number == self.upto + 1 and not self.above:
             self.upto = number
         elif number > self.upto:
             self.add_range(number, number)
 
     def raise_to(self, number: int) -> None:
         """Put in all numbers from 1 to this one."""
-        if self._above:
+        if self.above:
             self.add_range(1, number)
         elif number > self.upto:
             self.upto = number
@@ -50,7 +51,7 @@ class Ranges:
         """Put consecutive numbers in; nothing if `last` comes before `first`."""
         if last < first or last <= self.upto:
             return
-        above = self._above
+        above = self.above
         # Those that the new one touches or overlaps become one with it.
         start = end = bisect.bisect_left(above, first - 1, key=_last)
         while end < len(above) and above[end][0] <= last + 1:
@@ -64,19 +65,14 @@ class Ranges:
     def __contains__(self, number: int) -> bool:
         if number <= self.upto:
             return number > 0
-        if not self._above:
+        if not self.above:
             return False
-        at = bisect.bisect_left(self._above, number, key=_last)
-        return at < len(self._above) and self._above[at][0] <= number
-
-    @property
-    def has_gaps(self) -> bool:
-        """Whether a number is missing below the highest one."""
-        return bool(self._above)
+        at = bisect.bisect_left(self.above, number, key=_last)
+        return at < len(self.above) and self.above[at][0] <= number
 
     def ranges(self) -> list[Range]:
         """All of it, ascending."""
-        return ([(1, self.upto)] if self.upto else []) + self._above
+        return ([(1, self.upto)] if self.upto else []) + self.above
 
 
 def _last(one: Range) -> int:

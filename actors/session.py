@@ -306,7 +306,7 @@ class Session:
             call.result = frame.result  # first of all: an interrupted caller gives back what it finds here
         del self._calls[frame.number]
         self._answered.add(frame.number)
-        if self._answered.has_gaps:
+        if self._answered.above:
             self._acknowledge_soon(len(frame.result))
         if frame.revision > self.revision:  # noqa: PLR1730 - `max` takes three times as long, and this is every call
             self.revision = frame.revision

@@ -10,6 +10,9 @@ BOUNDS_MS = (0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0, 20.0, 50.0, 100.0, 200.0, 500.0
 """Upper bounds of the buckets of a `Histogram`, in milliseconds; one more bucket holds what is longer."""
 
 
+_BOUNDS_S = tuple(bound / 1_000 for bound in BOUNDS_MS)
+
+
 class Histogram(msgspec.Struct, frozen=True):
     """How long something took.
 
@@ -34,17 +37,16 @@ class Durations:
 
     def __init__(self) -> None:
         self._counts = [0] * (len(BOUNDS_MS) + 1)
-        self._total_ms = 0.0
+        self._total_s = 0.0
 
     def note(self, seconds: float) -> None:
         """Something took this long."""
-        ms = seconds * 1_000
-        self._counts[bisect.bisect_left(BOUNDS_MS, ms)] += 1
-        self._total_ms += ms
+        self._counts[bisect.bisect_left(_BOUNDS_S, seconds)] += 1
+        self._total_s += seconds
 
     def snapshot(self) -> Histogram:
         """What was counted so far."""
-        return Histogram(tuple(self._counts), round(self._total_ms, 3))
+        return Histogram(tuple(self._counts), round(self._total_s * 1_000, 3))
 
 
 class QueueStatistics(msgspec.Struct, frozen=True):

@@ -140,7 +140,7 @@ class Engine:
         """A session says which answers it has."""
         self._peers[session].acknowledge_ranges(answered)
 
-    def ask(self, session: int, ask: Ask | Batch, *, posthumous: bool = False) -> None:  # noqa: C901 - each reason not to do it, in order
+    def ask(self, session: int, ask: Ask | Batch, *, posthumous: bool = False) -> None:
         """Do a command or a batch, unless it was done before: then its answer is given once more.
 
         Args:
@@ -164,12 +164,8 @@ class Engine:
         if call in self._waiting:
             return  # it is sent again; its answer is still to come
         try:
-            if self._crashed and call in self._crashed:
-                raise CommandCrashedOwner(number)
-            if ask.deadline < self._clock.monotonic():
-                raise CallTimeout("the deadline had passed when the owner read the command; nothing was changed")
-            if peer.is_full:
-                raise Overloaded("too many answers to this session are not acknowledged")
+            if call in self._crashed or ask.deadline < self._clock.monotonic() or peer.is_full:
+                raise self._why_not(call, ask.deadline)
             if isinstance(ask, Batch):
                 self._batch(call, self._commands(ask, posthumous=posthumous), ask.deadline, atomic=ask.atomic)
                 return
@@ -229,6 +225,14 @@ class Engine:
     def waiting(self) -> int:
         """How many commands wait for their answers."""
         return len(self._waiting)
+
+    def _why_not(self, call: CallId, deadline: float) -> CallError:
+        """The error of a command that is refused whatever it is."""
+        if call in self._crashed:
+            return CommandCrashedOwner(call[1])
+        if deadline < self._clock.monotonic():
+            return CallTimeout("the deadline had passed when the owner read the command; nothing was changed")
+        return Overloaded("too many answers to this session are not acknowledged")
 
     # -- commands --------------------------------------------------------------------------------------------
 

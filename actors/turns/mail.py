@@ -14,30 +14,35 @@ PACKET_BYTES = 48 * 1024
 """Answers share a message up to about this size."""
 
 
+_ONE = frames.encode([None])[:1]
+"""How a message of one frame begins: an encoded answer need not be copied into a list to be sent in one."""
+
+
 class Mail:
     """Sends to sessions.
 
     Args:
         epoll: Where it is waited for room in a queue that is full.
+
+    Attributes:
+        held: The answers that are held back.
     """
 
     def __init__(self, epoll: select.epoll) -> None:
         self._epoll = epoll
-        self._held: dict[Member, list[bytes]] = {}
-
-    @property
-    def holding(self) -> list[tuple[Member, int]]:
-        """The sessions for which answers are held back, and how many."""
-        return [(member, len(answers)) for member, answers in self._held.items()]
+        self.held: dict[Member, list[bytes]] = {}
 
     def hold(self, member: Member, answers: list[bytes]) -> None:
         """Keep answers until there are more of them, or the session has no more to say."""
-        self._held.setdefault(member, []).extend(answers)
+        self.held.setdefault(member, []).extend(answers)
 
     def answer(self, member: Member, answers: list[bytes]) -> None:
         """Send what was held back for a session, and these answers; or forget them if it has ended."""
-        if self._held and member in self._held:
-            answers = self._held.pop(member) + answers
+        if self.held and member in self.held:
+            answers = self.held.pop(member) + answers
+        if len(answers) == 1:
+            self.post(member, _ONE + answers[0])
+            return
         together: list[msgspec.Raw] = []
         size = 0
         for answer in answers:
@@ -51,7 +56,7 @@ class Mail:
 
     def forget(self, member: Member) -> None:
         """Its session has ended."""
-        self._held.pop(member, None)
+        self.held.pop(member, None)
 
     def post(self, member: Member, message: bytes) -> None:
         """Send a message, or keep what the queue does not take now."""

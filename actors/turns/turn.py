@@ -53,6 +53,9 @@ class Turn:
     Attributes:
         peers: The sessions.
         revision: Number of the latest durable change.
+        steps: What the journal must store.
+        rows: What the session log must store.
+        kept: The answers that it must store; see `session_log.Record`.
         joined: The sessions that have begun in it.
         ended: The sessions that have ended in it.
         read_only: Whether whatever changes something is undone at once.
@@ -74,8 +77,10 @@ class Turn:
         self._changes: list[Change] = []
         for table in tables:
             table.changes = self._changes
+        self.steps: list[Step] = []
+        self.rows: list[msgspec.Raw] = []
+        self.kept: list[tuple[int, int, int, bytes]] = []
         self._deeds: list[Deed] = []
-        self._kept: list[tuple[int, int, int, bytes]] = []
         self._out: list[Encoded] = []
 
     # -- doing something -------------------------------------------------------------------------------------
@@ -131,11 +136,13 @@ class Turn:
         """
         if deed.rows or deed.steps:
             self._deeds.append(deed)
+            self.steps += deed.steps
+            self.rows += deed.rows
             for session, number, frame in deed.answers:
                 peer = self.peers.get(session)
                 if peer is not None:  # else it is done again after its session has ended in the same turn
                     peer.store(number, frame)
-                    self._kept.append((session, number, peer.acknowledged.upto, frame))
+                    self.kept.append((session, number, peer.acknowledged.upto, frame))
         elif call is not None:
             self._seen(deed, call)
         for answer in deed.answers:
@@ -201,21 +208,6 @@ class Turn:
         """Whether there is nothing to store."""
         return not (self._deeds or self.ended or self.joined)
 
-    @property
-    def steps(self) -> list[Step]:
-        """What the journal must store."""
-        return [step for deed in self._deeds for step in deed.steps]
-
-    @property
-    def rows(self) -> list[msgspec.Raw]:
-        """What the session log must store."""
-        return [rows for deed in self._deeds for rows in deed.rows]
-
-    @property
-    def kept(self) -> list[tuple[int, int, int, bytes]]:
-        """The answers that must be stored; see `session_log.Record`."""
-        return self._kept
-
     def take_back(self) -> list[Deed]:
         """Undo all of it but the ends of sessions; returns what was done."""
         deeds = self._deeds[:]
@@ -224,19 +216,23 @@ class Turn:
         for session, number in undone:
             if (peer := self.peers.get(session)) is not None:
                 peer.drop(number)
-        self.revision -= sum(len(deed.steps) for deed in deeds)
+        self.revision -= len(self.steps)
         self._revert(0)
-        self._deeds.clear()
-        self._kept.clear()
+        self._forget()
         return deeds
 
     def stored(self) -> None:
         """All of it is stored, or given up: the next turn begins."""
         self._changes.clear()
-        self._deeds.clear()
-        self._kept.clear()
+        self._forget()
         self.joined.clear()
         self.ended.clear()
+
+    def _forget(self) -> None:
+        self._deeds.clear()
+        self.steps.clear()
+        self.rows.clear()
+        self.kept.clear()
 
     def outgoing(self) -> dict[int, list[bytes]]:
         """The answers that may now leave, by session; they are gone from here."""

@@ -39,10 +39,10 @@ def test_what_is_in_vain_is_done_ever_more_seldom() -> None:
 
 
 def test_what_helps_is_done_again() -> None:
-    """Each success halves them, so after a few it looks at each wait."""
+    """Each success takes off an eighth, so in the end it looks at each wait."""
     waits = Waits()
     for _ in range(3_000):
         waits.wait(lambda: None)
-    for _ in range(600):
+    for _ in range(3_000):
         waits.wait(lambda: "seen")
     assert [waits.wait(lambda: "seen") for _ in range(3)] == [1, 1, 1]
