@@ -51,7 +51,7 @@ class Client:
         self._channel = channel
         self._absent = False
         self.session = Session(self._clock, self._errors)
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()  # which knows whose it is, also after an interrupt
         self._changed = threading.Condition(self._lock)
         self._sleepers = 0
         self._reader = 0
@@ -89,11 +89,16 @@ class Client:
         deadline = self._clock.monotonic() + timeout
         if self._absent:
             self._return(timeout)
-        with self._lock:
-            self._wait_for_room(len(command), deadline)
-            call = self.session.call(command, deadline, changes=changes, on_orphan=on_orphan)
-            self._wait_for_answer(call)
-        return call.value()
+        call = None
+        try:
+            with self._lock:
+                self._wait_for_room(len(command), deadline)
+                call = self.session.call(command, deadline, changes=changes, on_orphan=on_orphan)
+                self._wait_for_answer(call)
+            return call.value()
+        except BaseException as error:
+            self._leave_call(call, error)
+            raise
 
     def batch(
         self,
@@ -120,22 +125,32 @@ class Client:
         deadline = self._clock.monotonic() + timeout
         if self._absent:
             self._return(timeout)
-        with self._lock:
-            self._wait_for_room(sum(len(command) + FRAME_BYTES for command in commands), deadline)
-            call = self.session.batch(commands, deadline, atomic=atomic, on_orphans=on_orphans)
-            self._wait_for_answer(call)
-        return self.session.outcomes(call)
+        call = None
+        try:
+            with self._lock:
+                self._wait_for_room(sum(len(command) + FRAME_BYTES for command in commands), deadline)
+                call = self.session.batch(commands, deadline, atomic=atomic, on_orphans=on_orphans)
+                self._wait_for_answer(call)
+            return self.session.outcomes(call)
+        except BaseException as error:
+            self._leave_call(call, error)
+            raise
 
     def owner_statistics(self, *, timeout: float = DEFAULT_TIMEOUT_S) -> OwnerStatistics:
         """A snapshot of the owner; raises as `ask`."""
         deadline = self._clock.monotonic() + timeout
         if self._absent:
             self._return(timeout)
-        with self._lock:
-            self._wait_for_room(0, deadline)
-            call = self.session.inspect(deadline)
-            self._wait_for_answer(call)
-        return msgspec.msgpack.decode(call.value(), type=OwnerStatistics)
+        call = None
+        try:
+            with self._lock:
+                self._wait_for_room(0, deadline)
+                call = self.session.inspect(deadline)
+                self._wait_for_answer(call)
+            return msgspec.msgpack.decode(call.value(), type=OwnerStatistics)
+        except BaseException as error:
+            self._leave_call(call, error)
+            raise
 
     def statistics(self) -> SessionStatistics:
         """A snapshot of this end."""
@@ -176,7 +191,7 @@ class Client:
     def forked(self) -> None:
         """Let go of the parent's session; see `Forkable`. The next call joins anew."""
         self._channel.close()
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()
         if not self.session.is_closed():
             self.session.close(
                 SystemStopped("the session is over: it was that of the process this one was forked from")
@@ -188,27 +203,32 @@ class Client:
             if self._absent:
                 self._begin(self._rejoin(timeout_s))
 
-    # -- all of these run with the lock held -----------------------------------------------------------------
-
-    def _wait_for_answer(self, call: Call) -> None:
-        try:
-            self._send()
-            while not call.done:
-                self._wait(call.deadline)
-                self._expire_if_due(call)
-        except BaseException:
-            # A signal handler may raise here (KeyboardInterrupt): what the command grants is still given back.
+    def _leave_call(self, call: Call | None, error: BaseException) -> None:
+        """A signal handler has raised here (KeyboardInterrupt): what the command grants is still given back."""
+        if call is None or isinstance(error, CallError):
+            return
+        with self._lock:
             self.session.abandon(call)
-            self.session.ask_again()  # it may have come between the socket and the session
+            # Something may have been lost between the socket and the session.
+            self._channel.drop_partial()
+            self.session.ask_again()
             if self._reader == threading.get_ident():
                 self._reader = 0
             self._send()
-            raise
-        finally:
-            if self.session.has_outgoing:  # a Cancel, say
-                self._send()
             if self._sleepers and not self._reader:
                 self._changed.notify()
+
+    # -- all of these run with the lock held -----------------------------------------------------------------
+
+    def _wait_for_answer(self, call: Call) -> None:
+        self._send()
+        while not call.done:
+            self._wait(call.deadline)
+            self._expire_if_due(call)
+        if self.session.has_outgoing:  # a Cancel, say
+            self._send()
+        if self._sleepers and not self._reader:
+            self._changed.notify()
 
     def _wait_for_room(self, size: int, deadline: float) -> None:
         self._channel.check_size(size + FRAME_BYTES)
@@ -227,18 +247,16 @@ class Client:
         """Wait until something has changed, or the deadline; the lock is given up meanwhile."""
         remaining_s = max(0.0, deadline - self._clock.monotonic())
         if self._reader:
-            self._sleepers += 1
-            try:
-                self._changed.wait(min(remaining_s, threading.TIMEOUT_MAX))
-            finally:
-                self._sleepers -= 1
+            self._sleep(remaining_s)
             return
         self._reader = threading.get_ident()
         message = None
         gone: QueueClosed | None = None
         try:
             self._lock.release()
-            if remaining_s <= 0 or self._spinning.until(self._look) is None:
+            # With other threads' calls under way, the processor time of a look would be theirs.
+            alone = remaining_s > 0 and self.session.unanswered <= 1
+            if not alone or self._spinning.until(self._look) is None:
                 if remaining_s > LONGEST_WAIT_S and not self._polls_for_room:
                     message = self._channel.wait_and_receive()
                 else:
@@ -246,8 +264,10 @@ class Client:
         except QueueClosed as error:
             gone = error
         finally:
-            self._lock.acquire()
-            self._reader = 0
+            try:
+                self._hold_again()
+            finally:
+                self._reader = 0
         if gone is not None:
             self._end(str(gone))
         elif message is not None:
@@ -259,6 +279,26 @@ class Client:
             self._receive()
         if self._sleepers:
             self._changed.notify_all()
+
+    def _sleep(self, seconds: float) -> None:
+        """Another thread reads; wait until it has read something, or must hand over."""
+        self._sleepers += 1
+        try:
+            self._changed.wait(min(seconds, threading.TIMEOUT_MAX))
+        finally:
+            self._sleepers -= 1
+            self._hold_again()
+
+    def _hold_again(self) -> None:
+        """Take the lock, however often a signal handler raises meanwhile; then raise what it did."""
+        interrupt: BaseException | None = None
+        while not self._lock._is_owned():  # type: ignore[attr-defined]  # noqa: SLF001 - what `Condition` asks as well
+            try:
+                self._lock.acquire()
+            except BaseException as error:  # noqa: BLE001 - it is raised below
+                interrupt = error
+        if interrupt is not None:
+            raise interrupt
 
     def _receive(self) -> None:
         if self.session.is_closed():

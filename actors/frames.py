@@ -5,11 +5,16 @@ A message on the queue is a list of frames, so that everything one side has to s
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Annotated, Any
 
 import msgspec
 
 from actors.ranges import Range
+
+MAX_RANGES = 4_096
+"""Most ranges in a frame. A gap between two is a command that waits, and of those a session has at most a window."""
+
+Ranges = Annotated[list[Range], msgspec.Meta(max_length=MAX_RANGES)]
 
 
 class Hello(msgspec.Struct, frozen=True, array_like=True, tag="hello"):
@@ -21,7 +26,7 @@ class Hello(msgspec.Struct, frozen=True, array_like=True, tag="hello"):
     """
 
     epoch: int
-    answered: list[Range]
+    answered: Ranges
 
 
 class Ask(msgspec.Struct, frozen=True, array_like=True, tag="ask"):
@@ -75,7 +80,7 @@ class Cancel(msgspec.Struct, frozen=True, array_like=True, tag="cancel"):
 class Acked(msgspec.Struct, frozen=True, array_like=True, tag="acked"):
     """Worker to owner: these answers have arrived. Needed where a command that waits holds `Ask.answered` back."""
 
-    answered: list[Range]
+    answered: Ranges
 
 
 class Bye(msgspec.Struct, frozen=True, array_like=True, tag="bye"):

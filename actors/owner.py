@@ -215,7 +215,10 @@ class Owner:
         self._members[fd] = self._sessions[session] = member
         self._engine.join(session)
         self._epoll.register(fd, member.events)
-        self._mail.post(member, frames.encode([Welcome(self._engine.epoch, session, WINDOW)]))
+        self._welcome(member)
+
+    def _welcome(self, member: Member) -> None:
+        self._mail.post(member, frames.encode([Welcome(self._engine.epoch, member.session, WINDOW)]))
 
     # -- the workers' messages -------------------------------------------------------------------------------
 
@@ -227,15 +230,12 @@ class Owner:
         if member is None:
             return
         if events & select.EPOLLHUP:
-            member.gone = True
-            self._busy[fd] = member
+            self._gone(member)
             return
         if events & select.EPOLLOUT:
             self._mail.flush(member)
-            if member.paused and not member.is_full:
-                member.paused = False
-                self._busy[fd] = member
-        if events & select.EPOLLIN and fd not in self._busy:
+            self._resume(member)
+        if events & select.EPOLLIN and fd not in self._busy and not member.paused:
             self._read(member)
 
     def _read(self, member: Member) -> bool:
@@ -243,8 +243,7 @@ class Owner:
         try:
             message = member.channel.receive()
         except QueueClosed:
-            member.gone = True
-            self._busy[member.fd] = member
+            self._gone(member)
             return False
         except MessageTooLarge as error:
             self._refuse(member, str(error))
@@ -258,6 +257,22 @@ class Owner:
             member.says_much = False
             self._understand(member, message)
         return True
+
+    def _gone(self, member: Member) -> None:
+        """Its process is dead, so nothing more is sent; what it has said is still to be done."""
+        if not member.gone:
+            member.gone = True
+            member.paused = False
+            member.channel.forget_unsent()
+            self._mail.forget(member)
+        self._busy[member.fd] = member
+
+    def _resume(self, member: Member) -> None:
+        """It reads again: first of all, what it had said before is done."""
+        if member.paused and not member.is_full:
+            member.paused = False
+            self._mail.flush(member)
+            self._busy[member.fd] = member
 
     def _says_much(self, member: Member) -> None:
         member.says_much = True
@@ -293,9 +308,10 @@ class Owner:
         turn = self._engine.turn
         cost = 0
         while cost < slice_bytes:
-            if member.is_full and not member.gone:
+            if member.is_full:
                 del self._busy[member.fd]
                 member.paused = True
+                self._mail.flush(member)
                 break
             before = turn.out_bytes
             if member.backlog:
@@ -323,6 +339,8 @@ class Owner:
             if frame.epoch == self._engine.epoch:
                 member.greeted = True
                 self._engine.acknowledge(session, frame.answered)
+            else:
+                self._welcome(member)  # that of this epoch is still under way, or was lost in the other process
         elif member.greeted:
             match frame:
                 case Ask() | Batch():
@@ -350,7 +368,6 @@ class Owner:
         fd = member.fd
         self._epoll.unregister(fd)
         del self._members[fd]
-        self._mail.forget(member)
         self._departing[member.session] = self._clock.monotonic() + REASON_S
         if member.left or member.session in self._deaths:
             self._end(member)
@@ -361,6 +378,8 @@ class Owner:
         del self._sessions[session]
         del self._departing[session]
         self._engine.end(session, self._deaths.pop(session, None))
+        if self._engine.in_doubt:
+            return  # nothing of it was stored: a successor ends it for good, and is told once more how it ended
         try:
             self._control.send(Ended(session))
         except QueueClosed:
@@ -380,7 +399,7 @@ class Owner:
         crowded = self._alone_for <= LONE_AFTER
         for session, answers in self._engine.commit().items():
             member = self._sessions.get(session)
-            if member is None or session in self._departing:
+            if member is None or member.gone:
                 continue
             if crowded and member.says_much:
                 # To wake its process for each slice would cost the owner more than the slice.

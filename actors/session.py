@@ -17,7 +17,7 @@ from actors import frames
 from actors.clock import Clock
 from actors.errors import CallError, CallTimeout, CommandError, OutcomeUnknown, Overloaded, SystemStopped
 from actors.frames import Acked, Answer, Ask, Batch, Bye, Cancel, Hello, Inspect, Numbered, Refused, Welcome
-from actors.ranges import Ranges
+from actors.ranges import Range, Ranges
 from actors.statistics import QueueStatistics, SessionStatistics
 
 MESSAGE_BYTES = 48 * 1024
@@ -218,11 +218,11 @@ class Session:
     def ask_again(self) -> None:
         """An answer may have been lost within this process: ask for all that are missing.
 
-        The owner does nothing twice; it answers a command that was done from memory.
+        The owner does nothing twice; it answers a command that was done from memory. If what was lost is the Welcome of
+        a new owner, that says it again at a Hello which is not for its epoch.
         """
-        if self.epoch and self._closed is None:
-            hello = [frame for frame in self._outgoing if isinstance(frame, Hello)]
-            self._outgoing = [*hello, *self._unanswered_frames()]
+        if self._closed is None:
+            self._outgoing = [Hello(self.epoch, self._answered_ranges()), *self._unanswered_frames()]
 
     def _unanswered_frames(self) -> list[frames.ToOwner]:
         asks: list[frames.ToOwner] = [call.ask for call in self._calls.values()]
@@ -295,7 +295,7 @@ class Session:
         self.epoch = frame.epoch
         self.number = frame.session
         self.window = frame.window
-        self._outgoing = [Hello(frame.epoch, self._answered.ranges()), *self._unanswered_frames()]
+        self._outgoing = [Hello(frame.epoch, self._answered_ranges()), *self._unanswered_frames()]
 
     def _answer(self, frame: Answer) -> Call | None:
         call = self._calls.get(frame.number)
@@ -319,12 +319,15 @@ class Session:
         call.done = True
         return call
 
+    def _answered_ranges(self) -> list[Range]:
+        return self._answered.ranges()[: frames.MAX_RANGES]
+
     def _acknowledge_soon(self, size: int) -> None:
         """An answer came past a command that waits, so the next `Ask` cannot acknowledge it: it is done apart."""
         self._unacknowledged += 1
         self._unacknowledged_bytes += size
         if self._unacknowledged >= ACKNOWLEDGE_AFTER or self._unacknowledged_bytes >= ACKNOWLEDGE_BYTES:
-            self._outgoing.append(Acked(self._answered.ranges()))
+            self._outgoing.append(Acked(self._answered_ranges()))
             self._unacknowledged = self._unacknowledged_bytes = 0
 
     def _give_back(self, call: Call, result: msgspec.Raw) -> None:

@@ -185,11 +185,12 @@ class Control(Generic[T]):
             return None
         except OSError as error:
             raise QueueClosed(str(error)) from error
-        if not data:
-            msg = "the other end of the control line is gone"
-            raise QueueClosed(msg)
         for _, _, descriptors in ancillary:
             fds.frombytes(descriptors)
+        if not data:
+            _close_all(list(fds))  # an empty packet can carry some, and looks like the end
+            msg = "the other end of the control line is gone"
+            raise QueueClosed(msg)
         try:
             return self._decode(data), list(fds)
         except UNDECODABLE as error:

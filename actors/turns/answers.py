@@ -14,6 +14,9 @@ from actors.frames import Failure
 MAX_ANSWER_BYTES = DEFAULT_LIMIT - 64
 """A longer answer is refused instead of sent."""
 
+MAX_REFUSAL_BYTES = 8 * 1024
+"""A longer refusal of one command of a batch is shortened, so that there is room for all."""
+
 _MAX_MESSAGE = 1_000
 """Longest text of an error whose details are too long to be sent, in characters."""
 
@@ -48,13 +51,13 @@ def encode_failure(number: int, error: CallError, revision: int) -> bytes:
     return frames.encode(_Answer(number, None, failure_of(error), revision))
 
 
-def failure_of(error: CallError) -> Failure:
+def failure_of(error: CallError, limit: int = MAX_ANSWER_BYTES) -> Failure:
     """An error as it travels; of one whose details cannot, because they are too long or of a foreign type, the text."""
     code, details = (error.code, error.details) if isinstance(error, CommandError) else (type(error).__name__, {})
     index = error.index if isinstance(error, CommandError) else None
     try:
         failure = Failure(code, str(error), details, index)
-        if len(frames.encode(failure)) <= MAX_ANSWER_BYTES:
+        if len(frames.encode(failure)) <= limit:
             return failure
     except (TypeError, ValueError, OverflowError, RecursionError):
         pass  # an error can quote what it refuses

@@ -31,7 +31,7 @@ from actors.pulse import Pulse
 from actors.ranges import Range
 from actors.session_log import Record, SessionLog
 from actors.tables import Table
-from actors.turns.answers import encode_answer, failure_of
+from actors.turns.answers import MAX_ANSWER_BYTES, MAX_REFUSAL_BYTES, encode_answer, failure_of
 from actors.turns.invalid import explain
 from actors.turns.ledger import InDoubt, Ledger
 from actors.turns.peers import Peer
@@ -43,6 +43,19 @@ MAX_BATCH = 1_000
 """Most commands in a batch: nothing else is done meanwhile."""
 
 _NIL = msgspec.Raw(frames.encode(None))
+
+
+class _Room:
+    """How long the results of a batch may still be: they travel as one answer."""
+
+    def __init__(self) -> None:
+        self._left = MAX_ANSWER_BYTES - MAX_BATCH * MAX_REFUSAL_BYTES
+
+    def take(self, size: int) -> None:
+        """Raise `CommandFailed` if there is no room for a result of this length."""
+        if size > self._left:
+            raise CommandFailed(f"its answer has {size:,} bytes, for which the answer to the batch has no room")
+        self._left -= size
 
 
 class Engine:
@@ -254,6 +267,8 @@ class Engine:
                 command = error
             if not posthumous or self.actor.wanted_after_death(command):
                 commands.append(command)
+            elif batch.atomic:
+                return []  # all or nothing
         return commands
 
     def _command(self, call: CallId, command: Any, deadline: float) -> None:
@@ -284,7 +299,8 @@ class Engine:
             if atomic:
                 outcomes = self._all_or_nothing(deed, commands, self._context(call, deadline))
             else:
-                outcomes = [self._part(deed, command, self._context(call, deadline)) for command in commands]
+                room = _Room()
+                outcomes = [self._part(deed, command, self._context(call, deadline), room) for command in commands]
             deed.answers.append((*call, encode_answer(call[1], outcomes, turn.revision)))
         except Exception as error:  # noqa: BLE001 - as of a single command
             turn.undo(deed)
@@ -295,9 +311,10 @@ class Engine:
     def _all_or_nothing(self, deed: Deed, commands: list[Any], context: Context) -> list[Outcome]:
         """The outcomes of an atomic batch, which takes one revision."""
         outcomes = []
+        room = _Room()
         for index, command in enumerate(commands):
             try:
-                outcomes.append(self._at_once(command, context))
+                outcomes.append(self._at_once(command, context, room))
             except Exception as error:
                 refusal = _refusal(error, command)
                 if isinstance(refusal, CommandError):
@@ -306,11 +323,11 @@ class Engine:
         self.turn.note(deed, context, "Batch")
         return outcomes
 
-    def _part(self, batch: Deed, command: Any, context: Context) -> Outcome:
+    def _part(self, batch: Deed, command: Any, context: Context, room: _Room) -> Outcome:
         """The outcome of one command of a batch in which each stands for itself."""
         part = self.turn.begin(batch.again)
         try:
-            outcome = self._at_once(command, context)
+            outcome = self._at_once(command, context, room)
             self.turn.note(part, context, type(command).__name__)
         except Exception as error:
             self.turn.undo(part)
@@ -318,19 +335,21 @@ class Engine:
             if not isinstance(refusal, CommandError):
                 raise
             self.turn.refused[refusal.code] += 1
-            return Outcome(_NIL, failure_of(refusal))
+            return Outcome(_NIL, failure_of(refusal, MAX_REFUSAL_BYTES))
         batch.rows += part.rows
         batch.steps += part.steps
         batch.answers += part.answers
         return outcome
 
-    def _at_once(self, command: Any, context: Context) -> Outcome:
+    def _at_once(self, command: Any, context: Context, room: _Room) -> Outcome:
         if isinstance(command, CommandInvalid):
             raise command
         result = self.actor.apply(command, context)
         if result is LATER:
             raise CommandInvalid("", "a command that would have to wait cannot be part of a batch")
-        return Outcome(msgspec.Raw(frames.encode(result)), None)
+        encoded = frames.encode(result)
+        room.take(len(encoded))
+        return Outcome(msgspec.Raw(encoded), None)
 
     def _refuse(self, call: CallId, deed: Deed, error: CallError | ReadOnly) -> None:
         if not isinstance(error, ReadOnly):  # then a successor answers

@@ -34,7 +34,10 @@ class Mail:
 
     def hold(self, member: Member, answers: list[bytes]) -> None:
         """Keep answers until there are more of them, or the session has no more to say."""
-        self.held.setdefault(member, []).extend(answers)
+        held = self.held.setdefault(member, [])
+        held += answers
+        if sum(map(len, held)) >= PACKET_BYTES:
+            self.answer(member, [])
 
     def answer(self, member: Member, answers: list[bytes]) -> None:
         """Send what was held back for a session, and these answers; or forget them if it has ended."""
@@ -73,8 +76,8 @@ class Mail:
             member.channel.flush()
         except QueueClosed:
             return
-        events = 0 if member.is_full else select.EPOLLIN
-        if member.channel.unsent_bytes:
+        events = 0 if member.is_full or member.paused else select.EPOLLIN
+        if member.channel.unsent_bytes or member.paused:
             events |= select.EPOLLOUT
         if events != member.events:
             member.events = events

@@ -8,7 +8,7 @@ from collections import deque
 import msgspec
 
 from actors.channel import Channel
-from actors.frames import Ask, Batch, ToOwner
+from actors.frames import Acked, Ask, Batch, Hello, ToOwner
 
 UNSENT_BYTES = 32 * 1024 * 1024
 """A session that leaves this much unread is not served until it has caught up."""
@@ -78,7 +78,7 @@ class Member:
     @property
     def backlog_bytes(self) -> int:
         """About how much it has said that is not done yet."""
-        return len(self.unread or b"") + sum(cost_of(frame) for frame in self.backlog)
+        return len(self.unread or b"") + len(self.backlog) * FRAME_BYTES
 
     @property
     def is_full(self) -> bool:
@@ -96,4 +96,4 @@ def cost_of(frame: ToOwner) -> int:
         return FRAME_BYTES + len(frame.command)
     if isinstance(frame, Batch):
         return FRAME_BYTES + sum(len(command) + FRAME_BYTES for command in frame.commands)
-    return FRAME_BYTES
+    return FRAME_BYTES * (1 + len(frame.answered)) if isinstance(frame, Acked | Hello) else FRAME_BYTES
