@@ -4,6 +4,7 @@ from contextlib import ExitStack
 import pytest
 
 from actors.channel import Channel
+from actors.session_log import SessionLog
 from tests.actors.faces import FACES, Face, Make, SilentOwner
 from tests.actors.owners import LocalOwner, local_owner
 
@@ -34,3 +35,9 @@ def silent() -> Iterator[SilentOwner]:
     silent = SilentOwner()
     yield silent
     silent.end.close()
+
+
+@pytest.fixture
+def log() -> SessionLog:
+    """A session log that nobody has written to."""
+    return SessionLog.create()
