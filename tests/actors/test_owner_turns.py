@@ -9,6 +9,7 @@ import msgspec
 import pytest
 
 from actors import frames
+from actors.actor import Context
 from actors.channel import Channel
 from actors.clock import ManualClock
 from actors.exits import Exit
@@ -20,7 +21,7 @@ from actors.pulse import Pulse
 from actors.session_log import SessionLog
 from actors.turns import members
 from actors.turns.engine import Engine
-from tests.actors.counter import CounterActor, Increment, Queue, Repeat, Take
+from tests.actors.counter import CounterActor, Increment, Nested, Queue, Repeat, Take
 from tests.actors.owners import encode
 
 EXIT = Exit(3, None)
@@ -189,6 +190,45 @@ def test_who_asks_for_little_does_not_wait_for_who_asks_for_much(hand: ByHand) -
     hand.turn()
     assert hand.owner.statistics().turns == turns + 2
     assert other.hear() == [1]
+
+
+def test_what_was_held_back_leaves_with_the_end_of_the_backlog(hand: ByHand) -> None:
+    """Also if the end of it has no answer."""
+    long, other = hand.join(), hand.join()
+    long.ask(*MANY[:100])
+    long.say(*[Cancel(9_999)] * 100)
+    other.ask(Increment("b"))
+    hand.work()
+    assert long.hear() == list(range(1, 101))
+
+
+def test_a_turn_ends_as_soon_as_somebody_new_waits(hand: ByHand, monkeypatch: pytest.MonkeyPatch) -> None:
+    """However much a lone session might still have been served in it."""
+    long, other = hand.join(), hand.join()
+    apply = hand.actor.apply
+
+    def interrupted(command: Any, context: Context) -> Any:
+        if hand.engine.commands == 1:
+            other.ask(Increment("b"))
+        return apply(command, context)
+
+    monkeypatch.setattr(hand.actor, "apply", interrupted)
+    flood(hand, long)
+    hand.turn()
+    assert hand.engine.commands < 20
+    hand.turn()
+    assert other.hear() == [1]
+
+
+def test_a_long_message_waits_until_the_short_ones_are_done(hand: ByHand, monkeypatch: pytest.MonkeyPatch) -> None:
+    """To take it apart takes time, and whoever has asked for little shall not wait for that."""
+    long, other = hand.join(), hand.join()
+    asked: list[str] = []
+    monkeypatch.setattr(hand.actor, "apply", lambda command, _: asked.append(type(command).__name__))
+    long.ask(Nested("x" * 100_000))
+    other.ask(Increment("b"))
+    hand.work()
+    assert asked == ["Increment", "Nested"]
 
 
 def test_long_answers_count_as_work(hand: ByHand) -> None:
