@@ -7,8 +7,8 @@ import pytest
 from actors import frames
 from actors.clock import ManualClock
 from actors.errors import CallTimeout, CommandError, CommandFailed, OutcomeUnknown, Overloaded, SystemStopped
-from actors.frames import Answer, Ask, Cancel, Failure, Hello, Refused, Welcome
-from actors.session import MESSAGE_BYTES, Session
+from actors.frames import Acked, Answer, Ask, Cancel, Failure, Hello, Refused, Welcome
+from actors.session import ACKNOWLEDGE_AFTER, ACKNOWLEDGE_BYTES, MESSAGE_BYTES, Session
 
 RAW = msgspec.msgpack.encode
 
@@ -189,3 +189,30 @@ def test_a_lost_answer_is_asked_for_again(session: Session) -> None:
     answer(session, calls[1].number)
     session.ask_again()
     assert numbers(sent(session)) == [calls[0].number, calls[2].number]
+
+
+def acknowledgements(session: Session) -> list[frames.ToOwner]:
+    """Those among what the session wants to send now."""
+    return [frame for frame in sent(session) if isinstance(frame, Acked)]
+
+
+def test_answers_past_a_waiting_command_are_acknowledged_some_at_a_time(session: Session) -> None:
+    """Many, or few that are long; without a gap the next command does it."""
+    session.receive(frames.encode([Welcome(1, 5, 1_000)]))
+    for _ in range(2 * ACKNOWLEDGE_AFTER + 10):
+        session.call(RAW(1), math.inf)
+    assert acknowledgements(session) == []
+    for number in range(2, ACKNOWLEDGE_AFTER + 1):
+        answer(session, number)
+    assert acknowledgements(session) == []
+    answer(session, ACKNOWLEDGE_AFTER + 1)
+    assert acknowledgements(session) == [Acked([(2, ACKNOWLEDGE_AFTER + 1)])]
+    answer(session, ACKNOWLEDGE_AFTER + 2, b"x" * (ACKNOWLEDGE_BYTES - 1_000))
+    assert acknowledgements(session) == []
+    answer(session, ACKNOWLEDGE_AFTER + 3, b"x" * 1_000)
+    assert acknowledgements(session) == [Acked([(2, ACKNOWLEDGE_AFTER + 3)])]
+    answer(session, ACKNOWLEDGE_AFTER + 4)
+    answer(session, 1)
+    for number in range(ACKNOWLEDGE_AFTER + 5, 2 * ACKNOWLEDGE_AFTER + 10):
+        answer(session, number)
+    assert acknowledgements(session) == []
