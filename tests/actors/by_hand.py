@@ -1,6 +1,8 @@
 """An owner without a thread: its loop is turned by the test's hand."""
 
+import math
 import socket
+from collections.abc import Sequence
 from typing import Any
 
 import msgspec
@@ -40,11 +42,10 @@ class Worker:
     def say(self, *said: Any) -> None:
         self.channel.post(frames.encode(list(said)))
 
-    def ask(self, *commands: Any, first: int = 1) -> None:
-        """Ask all in one message."""
-        self.say(
-            *(Ask(number, float("inf"), 0, msgspec.Raw(encode(one))) for number, one in enumerate(commands, first))
-        )
+    def ask(self, *commands: Any, first: int = 1, then: Sequence[Any] = ()) -> None:
+        """Ask all, and say what comes then, in one message."""
+        asks = [Ask(number, math.inf, 0, msgspec.Raw(encode(one))) for number, one in enumerate(commands, first)]
+        self.say(*asks, *then)
 
     def hear(self) -> list[int]:
         """The numbers of all answers that have arrived so far; `messages` has them as they came."""

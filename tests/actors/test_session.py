@@ -5,6 +5,7 @@ import msgspec
 import pytest
 
 from actors import frames
+from actors.channel import Channel
 from actors.clock import ManualClock
 from actors.errors import CallTimeout, CommandError, CommandFailed, OutcomeUnknown, Overloaded, SystemStopped
 from actors.frames import Acked, Answer, Ask, Bye, Cancel, Failure, Hello, Refused, Welcome
@@ -278,3 +279,27 @@ def test_what_was_sent_again_and_what_expired_is_counted(session: Session) -> No
     welcome(session, 2)
     session.expire(calls[1])
     assert (session._resent, session._expired, str(calls[0].error)) == (2, 1, "too much")
+
+
+def test_batches_count_with_their_commands(session: Session) -> None:
+    """They share a message only as long as they fit together."""
+    welcome(session)
+    sent(session)
+    for _ in range(2):
+        session.batch([RAW(b"x" * (MESSAGE_BYTES // 3))] * 2, math.inf)
+    assert len(frames.decode_to_owner(session.outgoing() or b"")) == 1
+
+
+def test_a_session_that_is_over_has_nothing_to_send_and_nothing_open(session: Session) -> None:
+    """Its statistics say how far it came."""
+    welcome(session)
+    for _ in range(3):
+        session.call(RAW(1), math.inf)
+    answer(session, 1)
+    ours, theirs = Channel.pair()
+    found = session.statistics(ours.statistics())
+    assert (found.asked, found.answered, found.unanswered) == (3, 1, 2)
+    session.close(SystemStopped("over"))
+    assert (sent(session), session.unanswered) == ([], 0)
+    ours.close()
+    theirs.close()
