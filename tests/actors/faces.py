@@ -1,6 +1,7 @@
 """The blocking and the asyncio face under one set of names, and an owner that does what a test says."""
 
 import asyncio
+import contextlib
 import threading
 from collections.abc import Callable
 from typing import Any
@@ -12,6 +13,7 @@ from actors import frames
 from actors.aio import AsyncClient
 from actors.channel import Channel
 from actors.client import Client
+from actors.errors import QueueClosed
 from actors.frames import Answer, Ask, Welcome
 from actors.statistics import OwnerStatistics, SessionStatistics
 from tests.actors.owners import decode, encode
@@ -44,7 +46,7 @@ class Face:
     def statistics(self) -> SessionStatistics:
         raise NotImplementedError
 
-    def owner_statistics(self) -> OwnerStatistics:
+    def owner_statistics(self, **options: Any) -> OwnerStatistics:
         raise NotImplementedError
 
     def close(self) -> None:
@@ -85,8 +87,8 @@ class Blocking(Face):
     def statistics(self) -> SessionStatistics:
         return self.client.statistics()
 
-    def owner_statistics(self) -> OwnerStatistics:
-        return self.client.owner_statistics()
+    def owner_statistics(self, **options: Any) -> OwnerStatistics:
+        return self.client.owner_statistics(**options)
 
     def close(self) -> None:
         self.client.close()
@@ -133,8 +135,8 @@ class Awaiting(Face):
         snapshot: SessionStatistics = self.client.statistics()
         return snapshot
 
-    def owner_statistics(self) -> OwnerStatistics:
-        snapshot: OwnerStatistics = self.run(self.client.owner_statistics)
+    def owner_statistics(self, **options: Any) -> OwnerStatistics:
+        snapshot: OwnerStatistics = self.run(self.client.owner_statistics, **options)
         return snapshot
 
     def close(self) -> None:
@@ -168,12 +170,17 @@ class SilentOwner:
         self.end, self.workers_end = Channel.pair()
         self.end.post(frames.encode([Welcome(1, 1, window)]))
 
+    def heard(self) -> list[frames.ToOwner]:
+        """What has been said since the last time."""
+        found: list[frames.ToOwner] = []
+        with contextlib.suppress(QueueClosed):
+            while (message := self.end.receive()) is not None:
+                found += frames.decode_to_owner(message)
+        return found
+
     def asked(self) -> list[Ask]:
         """What has been asked since the last time."""
-        found: list[Ask] = []
-        while (message := self.end.receive()) is not None:
-            found += [frame for frame in frames.decode_to_owner(message) if isinstance(frame, Ask)]
-        return found
+        return [frame for frame in self.heard() if isinstance(frame, Ask)]
 
     def answer(self, number: int, result: Any) -> None:
         self.end.post(frames.encode([Answer(number, msgspec.Raw(encode(result)), None, 1)]))

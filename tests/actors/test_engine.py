@@ -6,16 +6,11 @@ from typing import Any
 import msgspec
 import pytest
 
-from actors import frames
-from actors.clock import ManualClock
 from actors.exits import Exit
 from actors.frames import Ask
-from actors.journal import Journal
 from actors.session_log import SessionLog
 from actors.turns import ledger, peers
-from actors.turns.engine import Engine
 from tests.actors.counter import (
-    CounterActor,
     Fail,
     Get,
     Held,
@@ -23,62 +18,8 @@ from tests.actors.counter import (
     MemoryJournal,
     Nested,
     Take,
-    duplicate,
 )
-
-S = 7
-"""The session that asks, unless a test has several."""
-
-
-class Life:
-    """An owner's life without its sockets.
-
-    Args:
-        log: The session log, of which it takes a duplicate.
-        journal: Where durable changes go.
-        epoch: The number of the life.
-    """
-
-    def __init__(self, log: SessionLog, journal: Journal | None = None, epoch: int = 1) -> None:
-        self.actor = CounterActor()
-        self.clock = ManualClock()
-        self.log = log
-        self.engine = Engine(self.actor, journal or MemoryJournal(), duplicate(log), self.clock, epoch, self._handed)
-        self.known = self.engine.recover()
-        self.engine.join(S)
-
-    def _handed(self, log: SessionLog) -> None:
-        self.log = duplicate(log)
-
-    def say(
-        self, number: int, command: Any, *, answered: int = 0, deadline: float = math.inf, session: int = S
-    ) -> None:
-        raw = command if isinstance(command, bytes) else msgspec.msgpack.encode(command)
-        self.engine.ask(session, Ask(number, deadline, answered, msgspec.Raw(raw)))
-
-    def answers(self, session: int = S) -> dict[int, Any]:
-        """End the turn; what each number was answered with: its result, or the code of its failure."""
-        out = self.engine.commit().get(session, [])
-        answers = [msgspec.msgpack.decode(frame, type=frames.Answer) for frame in out]
-        return {
-            answer.number: answer.failure.code if answer.failure else msgspec.msgpack.decode(answer.result)
-            for answer in answers
-        }
-
-    def ask(self, number: int, command: Any, **more: Any) -> Any:
-        self.say(number, command, **more)
-        return self.answers()[number]
-
-
-@pytest.fixture
-def log() -> SessionLog:
-    """A session log that nobody has written to."""
-    return SessionLog.create()
-
-
-def rows(actor: CounterActor) -> dict[str, dict[Any, Any]]:
-    """All state."""
-    return {table.name: dict(table.items()) for table in actor.tables}
+from tests.actors.lives import Life, S, rows
 
 
 def test_a_command_that_was_answered_is_answered_again_and_not_done_again(log: SessionLog) -> None:

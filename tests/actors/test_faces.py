@@ -3,6 +3,7 @@
 import asyncio
 import threading
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 import uvloop
@@ -11,9 +12,9 @@ from actors.aio import AsyncClient
 from actors.channel import Channel
 from actors.client import Client
 from actors.errors import CallTimeout, CommandInvalid, MessageTooLarge, OutcomeUnknown, Overloaded, SystemStopped
-from actors.frames import Ask
+from actors.frames import Ask, Batch, Bye, Cancel, Inspect
 from tests.actors.counter import Get, GiveBack, Held, Increment, Nested, Take
-from tests.actors.faces import Make, SilentOwner
+from tests.actors.faces import FACES, Make, SilentOwner
 from tests.actors.owners import LocalOwner, decode, encode
 from tests.polling import until
 
@@ -77,6 +78,37 @@ def test_no_room_in_time_is_overloaded(make: Make) -> None:
     assert len({ask.number for ask in silent.asked()}) == 1
     assert any(isinstance(result, Overloaded) for result in results)
     silent.end.close()
+
+
+@pytest.mark.parametrize("asks", ["batch", "owner_statistics"])
+def test_batches_and_statistics_wait_for_room_too(make: Make, asks: str) -> None:
+    """They take a place in the window like any command."""
+    silent = SilentOwner(window=1)
+    face = make(silent.workers_end)
+    face.tell(Increment("a"))
+    with pytest.raises(Overloaded):
+        face.batch([Increment("a")], timeout=0.05) if asks == "batch" else face.owner_statistics(timeout=0.05)
+    assert not [frame for frame in silent.heard() if isinstance(frame, Batch | Inspect)]
+    silent.end.close()
+
+
+def test_a_batch_over_the_limit_is_refused_at_the_sender(owner: LocalOwner, make: Make) -> None:
+    """Its commands count together; it gets no number."""
+    face = make(owner.join())
+    with pytest.raises(MessageTooLarge):
+        face.batch([Nested("x" * (6 * 1024 * 1024))] * 3)
+    assert face.statistics().asked == 0
+    assert face.batch([Increment("a")]) == [1]
+
+
+@pytest.mark.parametrize("kind", FACES)
+def test_the_owner_is_told_of_a_caller_that_gave_up_and_of_a_farewell(silent: SilentOwner, kind: type[Any]) -> None:
+    """A command that waits there is of use to nobody then, and nobody wonders how the process ended."""
+    face = kind(silent.workers_end)
+    with pytest.raises(OutcomeUnknown):
+        face.ask(Take(), timeout=0.05)
+    face.close()
+    assert silent.heard()[-2:] == [Cancel(1), Bye()]
 
 
 @pytest.mark.parametrize(("changes", "error"), [(True, OutcomeUnknown), (False, CallTimeout)])

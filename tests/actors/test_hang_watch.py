@@ -100,3 +100,23 @@ def test_an_owner_that_ended_at_the_last_moment_did_not_hang(watched: Watched) -
     watched.watch.stop()
     watched.pass_time(10.0)
     assert watched.said == ["stands still"]
+
+
+def test_an_owner_that_has_worked_and_then_hangs_is_noticed(watched: Watched) -> None:
+    """What counts is the time since its latest beat."""
+    for _ in range(5):
+        watched.pulse.beat()
+        watched.pass_time(1.0)
+    for _ in range(LOOKS - 1):
+        watched.pass_time(1.0)
+    assert not watched.said
+    watched.pass_time(1.0)
+    assert watched.said == ["stands still"]
+
+
+def test_a_watch_that_is_started_twice_looks_once(watched: Watched) -> None:
+    """Another life takes the place of the one before."""
+    watched.watch.start()
+    for _ in range(LOOKS - 1):
+        watched.pass_time(1.0)
+    assert not watched.said

@@ -6,16 +6,20 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 
 from actors.channel import Channel
 from actors.clock import SystemClock
 from actors.errors import QueueClosed
 from actors.exits import Exit
+from actors.owner import OwnerStart
 from actors.processes.children import OwnerSpec
-from actors.processes.control import Begin, Control, Died, Ended, FromOwner, Join, ToChild
+from actors.processes.control import Begin, Control, Died, Ended, FreshLog, FromOwner, Join, ToChild
 from actors.processes.owner_keeper import OwnerKeeper
 from actors.processes.reactor import Reactor
+from actors.session_log import SessionLog
+from tests.polling import until
 
 KILLED = Exit(None, signal.SIGKILL)
 CRASHED = Exit(3, None)
@@ -228,3 +232,38 @@ def test_a_session_without_descriptors_leaves_nothing_behind(kept: Kept, monkeyp
     with pytest.raises(AssertionError, match="nothing was said"):
         owner.hear()
     assert kept.join() == 2
+
+
+def test_each_life_has_the_next_number_and_the_latest_log(kept: Kept) -> None:
+    """A fresh log that an owner has handed over is its successor's."""
+    fresh = SessionLog.create()
+    fresh.append(b"a snapshot")
+    payload, _ = kept.keeper.next_life()
+    first = msgspec.msgpack.decode(payload, type=OwnerStart)
+    kept.keeper.heard(FreshLog(), [os.dup(fresh.fileno())])
+    payload, after = kept.keeper.next_life()
+    second = msgspec.msgpack.decode(payload, type=OwnerStart)
+    assert (first.epoch, second.epoch) == (1, 2)
+    assert os.path.sameopenfile(after[0], fresh.fileno())
+    fresh.close()
+
+
+def test_what_the_owners_line_has_no_room_for_is_sent_later(kept: Kept) -> None:
+    """The supervisor never waits, and nothing is lost if the owner does not read for a while."""
+    owner = kept.begin()
+    owner.begins()
+    sent = 0
+    while not owner.control.blocked or sent % 10:
+        sent += 1
+        kept.keeper.tell(Died(sent, None))
+    told = 0
+
+    def read_on() -> bool:
+        nonlocal told
+        kept.reactor.turn()
+        while owner.theirs.receive() is not None:
+            told += 1
+        return told == sent
+
+    kept.reactor.after(0.0, lambda: None)
+    until(read_on, "all of it is told")

@@ -5,10 +5,11 @@ import msgspec
 import pytest
 
 from actors import frames
+from actors.channel import Channel
 from actors.clock import ManualClock
 from actors.errors import CallTimeout, CommandError, CommandFailed, OutcomeUnknown, Overloaded, SystemStopped
-from actors.frames import Answer, Ask, Cancel, Failure, Hello, Refused, Welcome
-from actors.session import MESSAGE_BYTES, Session
+from actors.frames import Acked, Answer, Ask, Bye, Cancel, Failure, Hello, Refused, Welcome
+from actors.session import ACKNOWLEDGE_AFTER, ACKNOWLEDGE_BYTES, MESSAGE_BYTES, Session
 
 RAW = msgspec.msgpack.encode
 
@@ -201,3 +202,116 @@ def test_a_lost_answer_is_asked_for_again(session: Session) -> None:
     answer(session, calls[1].number)
     session.ask_again()
     assert numbers(sent(session)) == [calls[0].number, calls[2].number]
+
+
+def acknowledgements(session: Session) -> list[frames.ToOwner]:
+    """Those among what the session wants to send now."""
+    return [frame for frame in sent(session) if isinstance(frame, Acked)]
+
+
+def test_answers_past_a_waiting_command_are_acknowledged_some_at_a_time(session: Session) -> None:
+    """Many, or few that are long; without a gap the next command does it."""
+    session.receive(frames.encode([Welcome(1, 5, 1_000)]))
+    for _ in range(2 * ACKNOWLEDGE_AFTER + 10):
+        session.call(RAW(1), math.inf)
+    assert acknowledgements(session) == []
+    for number in range(2, ACKNOWLEDGE_AFTER + 1):
+        answer(session, number)
+    assert acknowledgements(session) == []
+    answer(session, ACKNOWLEDGE_AFTER + 1)
+    assert acknowledgements(session) == [Acked([(2, ACKNOWLEDGE_AFTER + 1)])]
+    answer(session, ACKNOWLEDGE_AFTER + 2, b"x" * (ACKNOWLEDGE_BYTES - 1_000))
+    assert acknowledgements(session) == []
+    answer(session, ACKNOWLEDGE_AFTER + 3, b"x" * 1_000)
+    assert acknowledgements(session) == [Acked([(2, ACKNOWLEDGE_AFTER + 3)])]
+    answer(session, ACKNOWLEDGE_AFTER + 4)
+    answer(session, 1)
+    for number in range(ACKNOWLEDGE_AFTER + 5, 2 * ACKNOWLEDGE_AFTER + 10):
+        answer(session, number)
+    assert acknowledgements(session) == []
+
+
+def test_farewell_is_said_to_an_owner_that_has_said_welcome(session: Session) -> None:
+    """Before that, and after the end, there is nobody to say it to."""
+    session.leave()
+    assert sent(session) == []
+    welcome(session)
+    session.leave()
+    assert sent(session) == [Hello(1, []), Bye()]
+    session.close(SystemStopped("over"))
+    session.leave()
+    assert sent(session) == []
+
+
+def test_a_call_is_cancelled_once_and_again_for_each_new_owner(session: Session) -> None:
+    """What was answered is not cancelled any more."""
+    welcome(session)
+    call, answered = session.call(RAW(1), math.inf), session.call(RAW(1), math.inf)
+    sent(session)
+    answer(session, answered.number)
+    for abandoned in (call, call, answered):
+        session.abandon(abandoned)
+    assert sent(session) == [Cancel(1)]
+    welcome(session, 2)
+    assert sent(session)[1:] == [call.ask, Cancel(1)]
+
+
+def test_what_is_asked_again_comes_after_an_unsent_hello(session: Session) -> None:
+    """Without it the owner would not hear the rest."""
+    call = session.call(RAW(1), math.inf)
+    welcome(session)
+    session.ask_again()
+    assert sent(session) == [Hello(1, []), call.ask]
+
+
+def test_a_grant_is_not_given_back_to_a_session_that_is_over(session: Session) -> None:
+    """The owner has taken it back already, so whoever is interrupted then has no error of that."""
+    welcome(session)
+    call = session.call(RAW(1), math.inf, on_orphan=lambda _: RAW("back"))
+    answer(session, 1, "lease")
+    session.close(SystemStopped("over"))
+    session.abandon(call)
+    assert sent(session) == []
+
+
+def test_a_revision_does_not_go_back(session: Session) -> None:
+    """An answer from memory has an old one."""
+    welcome(session)
+    for number, revision in ((1, 9), (2, 7)):
+        session.call(RAW(1), math.inf)
+        session.receive(frames.encode([Answer(number, msgspec.Raw(RAW(1)), None, revision)]))
+    assert session.revision == 9
+
+
+def test_what_was_sent_again_and_what_expired_is_counted(session: Session) -> None:
+    """The first Welcome sends nothing again; an error of the runtime keeps its words."""
+    calls = [session.call(RAW(1), math.inf) for _ in range(3)]
+    welcome(session)
+    answer(session, 1, None, Failure("Overloaded", "too much", {}))
+    welcome(session, 2)
+    session.expire(calls[1])
+    assert (session._resent, session._expired, str(calls[0].error)) == (2, 1, "too much")
+
+
+def test_batches_count_with_their_commands(session: Session) -> None:
+    """They share a message only as long as they fit together."""
+    welcome(session)
+    sent(session)
+    for _ in range(2):
+        session.batch([RAW(b"x" * (MESSAGE_BYTES // 3))] * 2, math.inf)
+    assert len(frames.decode_to_owner(session.outgoing() or b"")) == 1
+
+
+def test_a_session_that_is_over_has_nothing_to_send_and_nothing_open(session: Session) -> None:
+    """Its statistics say how far it came."""
+    welcome(session)
+    for _ in range(3):
+        session.call(RAW(1), math.inf)
+    answer(session, 1)
+    ours, theirs = Channel.pair()
+    found = session.statistics(ours.statistics())
+    assert (found.asked, found.answered, found.unanswered) == (3, 1, 2)
+    session.close(SystemStopped("over"))
+    assert (sent(session), session.unanswered) == ([], 0)
+    ours.close()
+    theirs.close()
