@@ -223,7 +223,7 @@ class Client:
     def _wait_for_answer(self, call: Call) -> None:
         self._send()
         while not call.done:
-            self._wait(call.deadline)
+            self._wait_safely(call.deadline)
             self._expire_if_due(call)
         if self.session.has_outgoing:  # a Cancel, say
             self._send()
@@ -234,7 +234,7 @@ class Client:
         self._channel.check_size(size + FRAME_BYTES)
         while not (self.session.has_room or self.session.is_closed()):
             late = self._clock.monotonic() >= deadline
-            self._wait(deadline)
+            self._wait_safely(deadline)
             if late and not self.session.has_room:
                 reason = f"{self.session.unanswered} commands of this process are unanswered"
                 raise Overloaded(reason)
@@ -242,6 +242,13 @@ class Client:
     def _expire_if_due(self, call: Call) -> None:
         if not call.done and self._clock.monotonic() >= call.deadline:
             self.session.expire(call)
+
+    def _wait_safely(self, deadline: float) -> None:
+        try:
+            self._wait(deadline)
+        except BaseException:
+            self._hold_again()  # a signal handler may raise just where the lock is taken again
+            raise
 
     def _wait(self, deadline: float) -> None:
         """Wait until something has changed, or the deadline; the lock is given up meanwhile."""

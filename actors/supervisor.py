@@ -393,6 +393,7 @@ class Supervisor:
 
     def _give_up(self, error: SupervisorError, member: Member, end: Exit) -> None:
         self._error = error
+        logger.error("%s", error)
         if member is not self._owner:
             self._gone(member, end)
         self.stop(str(error))

@@ -18,17 +18,29 @@ from typing import TYPE_CHECKING
 from actors.lazy import lazily
 
 if TYPE_CHECKING:
+    from actors.processes.restarts import Restart as Restart
     from registry.client import AsyncRegistry as AsyncRegistry
     from registry.client import Registry as Registry
     from registry.connection import connect as connect
     from registry.connection import connect_async as connect_async
+    from registry.errors import AlreadyRunning as AlreadyRunning
+    from registry.errors import AttachFailed as AttachFailed
     from registry.errors import BackendNotFound as BackendNotFound
+    from registry.errors import CallTimeout as CallTimeout
+    from registry.errors import CommandInvalid as CommandInvalid
     from registry.errors import DuplicateBackend as DuplicateBackend
     from registry.errors import InvalidField as InvalidField
     from registry.errors import LeaseNotFound as LeaseNotFound
+    from registry.errors import MissingMainGuard as MissingMainGuard
     from registry.errors import ModelNotFound as ModelNotFound
     from registry.errors import NoBackendAvailable as NoBackendAvailable
+    from registry.errors import OutcomeUnknown as OutcomeUnknown
+    from registry.errors import Overloaded as Overloaded
     from registry.errors import RegistryError as RegistryError
+    from registry.errors import StartedElsewhere as StartedElsewhere
+    from registry.errors import StartFailed as StartFailed
+    from registry.errors import StorageUnavailable as StorageUnavailable
+    from registry.errors import SystemStopped as SystemStopped
     from registry.kinds import BackendStatus as BackendStatus
     from registry.kinds import BackendType as BackendType
     from registry.kinds import DiscoverySource as DiscoverySource
@@ -42,28 +54,40 @@ if TYPE_CHECKING:
     from registry.supervisor import Worker as Worker
 
 _HOMES = {
+    "AlreadyRunning": "errors",
     "AsyncRegistry": "client",
+    "AttachFailed": "errors",
     "Backend": "models",
     "BackendNotFound": "errors",
     "BackendStatus": "kinds",
     "BackendType": "kinds",
     "BackendView": "models",
+    "CallTimeout": "errors",
+    "CommandInvalid": "errors",
+    "connect": "connection",
+    "connect_async": "connection",
     "DiscoverySource": "kinds",
     "DuplicateBackend": "errors",
     "Durability": "kinds",
     "InvalidField": "errors",
     "Lease": "models",
     "LeaseNotFound": "errors",
+    "MissingMainGuard": "errors",
     "Model": "models",
     "ModelNotFound": "errors",
     "NoBackendAvailable": "errors",
     "Outcome": "kinds",
+    "OutcomeUnknown": "errors",
+    "Overloaded": "errors",
     "Registry": "client",
     "RegistryError": "errors",
+    "Restart": "supervisor",
+    "StartedElsewhere": "errors",
+    "StartFailed": "errors",
+    "StorageUnavailable": "errors",
     "Supervisor": "supervisor",
+    "SystemStopped": "errors",
     "Worker": "supervisor",
-    "connect": "connection",
-    "connect_async": "connection",
 }
 """The public names and the modules they live in; loaded when first used, so that the owner stays small."""
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager
-from typing import Any, TypeVar
+from types import TracebackType
+from typing import Any, Self, TypeVar
 
 import msgspec
 
@@ -106,6 +107,14 @@ class Registry(Operations, BlockingFace):
         """Leave: the owner takes back all that this process holds."""
         self._client.close()
 
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self.close()
+
 
 class AsyncRegistry(Operations, AsyncFace):
     """The registry for asyncio and uvloop; to be made within the loop that uses it. In a forked child it joins anew.
@@ -182,3 +191,11 @@ class AsyncRegistry(Operations, AsyncFace):
     def close(self) -> None:
         """Leave: the owner takes back all that this process holds."""
         self._client.close()
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self.close()

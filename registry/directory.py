@@ -42,6 +42,8 @@ class StateDirectory:
     """
 
     def __init__(self, path: Path | None, holder: str) -> None:
+        if path is not None and not path.name:
+            raise StartFailed("the data directory has an empty name")
         self._ephemeral = path is None
         self._closed = False
         try:

@@ -10,11 +10,50 @@ RegistryError (an actors.CommandError: the owner said no, and nothing was change
 └── Compacted                the history of changes does not reach back that far
 
 ConfigError                  the configuration or a flag is wrong (not an answer of the owner)
+
+The runtime's own errors (no answer in time, the system has stopped, a disk that is full, ...) are drawn in
+`actors.errors`; those that a user of the registry meets can be imported from here and from `registry` too.
 """
 
 from __future__ import annotations
 
-from actors.errors import CommandError
+from actors.errors import (
+    AlreadyRunning,
+    AttachFailed,
+    CallTimeout,
+    CommandError,
+    CommandInvalid,
+    MissingMainGuard,
+    OutcomeUnknown,
+    Overloaded,
+    StartedElsewhere,
+    StartFailed,
+    StorageUnavailable,
+    SystemStopped,
+)
+
+__all__ = [
+    "AlreadyRunning",
+    "AttachFailed",
+    "BackendNotFound",
+    "CallTimeout",
+    "CommandInvalid",
+    "Compacted",
+    "ConfigError",
+    "DuplicateBackend",
+    "InvalidField",
+    "LeaseNotFound",
+    "MissingMainGuard",
+    "ModelNotFound",
+    "NoBackendAvailable",
+    "OutcomeUnknown",
+    "Overloaded",
+    "RegistryError",
+    "StartFailed",
+    "StartedElsewhere",
+    "StorageUnavailable",
+    "SystemStopped",
+]
 
 
 class RegistryError(CommandError):

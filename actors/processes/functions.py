@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import pickle
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from multiprocessing import process, spawn
+from pathlib import Path
+from types import ModuleType
 from typing import Any, NamedTuple
 
 from actors.errors import MissingMainGuard, SupervisorError
@@ -31,13 +34,22 @@ def pack(function: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, 
     Raises:
         SupervisorError: The function is not importable by name, or an argument cannot be pickled.
     """
+    if getattr(function, "__module__", None) == "__main__" and not _has_file(sys.modules["__main__"]):
+        raise SupervisorError(
+            "the function was typed in, or read from standard input, where a worker process cannot find it:"
+            " put it into a module, or run the script from a file"
+        )
     preparation = spawn.get_preparation_data("worker")
     kept = {key: preparation[key] for key in _KEPT if key in preparation}
     try:
         return pickle.dumps((kept, pickle.dumps((function, args, kwargs))))
     except (pickle.PicklingError, AttributeError, TypeError) as error:
-        reason = f"the function and its arguments must be picklable, and it a module-level function: {error}"
+        reason = f"the function must stand at the top of a module, and its arguments must be picklable: {error}"
         raise SupervisorError(reason) from error
+
+
+def _has_file(module: ModuleType) -> bool:
+    return Path(getattr(module, "__file__", None) or "").is_file() or getattr(module, "__spec__", None) is not None
 
 
 def unpack(payload: bytes) -> PackedCall:

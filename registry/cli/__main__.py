@@ -13,6 +13,8 @@ def main() -> int:
     except ModuleNotFoundError as error:
         # A plain install has the runtime and the registry only.
         sys.exit("actor-registry: " + str(error.name) + " is missing; install actor-registry[server]")
+    except KeyboardInterrupt:
+        return 130
     return run()
 
 
