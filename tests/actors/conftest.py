@@ -5,7 +5,6 @@ import pytest
 
 from actors.channel import Channel
 from actors.session_log import SessionLog
-from tests.actors.by_hand import ByHand
 from tests.actors.faces import FACES, Face, Make, SilentOwner
 from tests.actors.owners import LocalOwner, local_owner
 
@@ -42,11 +41,3 @@ def silent() -> Iterator[SilentOwner]:
 def log() -> SessionLog:
     """A session log that nobody has written to."""
     return SessionLog.create()
-
-
-@pytest.fixture
-def hand() -> Iterator[ByHand]:
-    """An owner that does nothing by itself."""
-    hand = ByHand()
-    yield hand
-    hand.close()
