@@ -220,6 +220,7 @@ class _Ephemeral:
         self._journal = journal
         self.load = journal.load
         self.commit = journal.commit
+        self.save = journal.save
         self.holds = journal.holds
 
     def close(self) -> None:

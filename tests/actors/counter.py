@@ -11,7 +11,7 @@ import msgspec
 from actors.actor import LATER, Actor, CallId, Context
 from actors.errors import CommandError, StorageUnavailable
 from actors.exits import Exit
-from actors.journal import Journal, Loaded, NoJournal, Step
+from actors.journal import Journal, Loaded, NoJournal, SavedRow, Step
 from actors.session_log import SessionLog
 from actors.tables import Table
 
@@ -193,6 +193,15 @@ class MemoryJournal:
                 self.rows[table.name, key] = after
         self.revision = steps[-1].revision
         self.turn = (turn, record)
+
+    def save(self, rows: Sequence[SavedRow]) -> None:
+        if self.fails:
+            raise StorageUnavailable("the disk is full")
+        for name, key, record in rows:
+            if record is None:
+                self.rows.pop((name, key), None)
+            else:
+                self.rows[name, key] = record
 
     def holds(self, turn: int) -> bool:
         return self.turn is not None and self.turn[0] == turn
