@@ -2,15 +2,22 @@
 
 from __future__ import annotations
 
+import json
 import logging
+import os
+import signal
+import sqlite3
 from collections.abc import Iterator, Sequence
+from contextlib import closing
 from pathlib import Path
 
 import pytest
 
 from actors.journal import SavedRow
 from actors.turns.saving import EVERY_S
+from registry import Backend, Supervisor
 from registry import commands as c
+from tests.polling import until
 from tests.registry.state.driver import backend
 from tests.registry.state.lives import Life
 from tests.registry.state.pictures import picture
@@ -175,3 +182,26 @@ def test_a_full_disk_delays_it(life: Life, journal: Watched, caplog: pytest.LogC
     life.tick(EVERY_S)
     life.next_system()
     assert total(life) == 3
+
+
+def test_totals_outlive_the_kill_of_all_processes(tmp_path: Path) -> None:
+    """What was saved before supervisor and owner are killed is there in the next system."""
+    with Supervisor(tmp_path) as first:
+        first.registry.add_backend(Backend(url="http://a", id="a"))
+        for _ in range(3):
+            first.registry.increment_total_requests("a")
+
+        def saved() -> list[int]:
+            with closing(sqlite3.connect(tmp_path / "registry.db")) as db:
+                return [json.loads(record)[0] for (record,) in db.execute("SELECT record FROM counters")]
+
+        until(lambda: saved() == [3], "the counts are saved")
+        owner = next(info.pid for info in first.processes() if info.name == "owner")
+        assert owner is not None
+        os.kill(first.pid, signal.SIGSTOP)  # it must not start another owner
+        os.kill(owner, signal.SIGKILL)
+        os.kill(first.pid, signal.SIGKILL)
+    with Supervisor(tmp_path) as second:
+        view = second.registry.get_backend("a")
+        assert view is not None
+        assert view.total_requests == 3

@@ -229,22 +229,22 @@ class RegistryMachine(RuleBasedStateMachine):
 
     # -- counts ------------------------------------------------------------------------------------------------
 
-    def increment(self, id: str, session: int) -> None:
-        if self.known(id, c.IncrementPending(id), session):
+    def increment(self, id: str, session: int, times: int = 1) -> None:
+        for _ in range(times if self.known(id, c.IncrementPending(id), session) else 0):
             expected = self.pending(id) + 1
             assert self.tell(c.IncrementPending(id), session) == expected
             self.raw[id, self.sessions[session]] += 1
 
-    def decrement(self, id: str, session: int) -> None:
-        if not self.known(id, c.DecrementPending(id), session):
-            return
+    def decrement(self, id: str, session: int, times: int = 1) -> None:
         own = self.sessions[session]
-        holders = [one for one in self.sessions if self.raw[id, one]]
-        if holders:
-            taken_from = own if own in holders else max(holders, key=lambda one: (self.raw[id, one], -one))
-            self.raw[id, taken_from] -= 1
-        expected = self.pending(id)
-        assert self.tell(c.DecrementPending(id), session) == expected
+        for _ in range(times if self.known(id, c.DecrementPending(id), session) else 0):
+            holders = [one for one in self.sessions if self.raw[id, one]]
+            if holders:
+                taken_from = own if own in holders else max(holders, key=lambda one: (self.raw[id, one], -one))
+                self.raw[id, taken_from] -= 1
+            expected = self.pending(id)
+            assert self.tell(c.DecrementPending(id), session) == expected
+            self.settle()
 
     def sample(self, id: str, latency_ms: int) -> None:
         if self.known(id, c.IncrementTotalRequests(id)):
@@ -259,8 +259,9 @@ class RegistryMachine(RuleBasedStateMachine):
         """Count something; more is taken back than is counted, so that backends are not busy for ever."""
         actions: list[Callable[[], None]] = [
             lambda: self.increment(id, session),
+            lambda: self.increment(id, session, times=2),
             lambda: self.decrement(id, session),
-            lambda: self.decrement(id, session),
+            lambda: self.decrement(id, session, times=3),
             lambda: self.sample(id, latency_ms),
         ]
         data.draw(st.sampled_from(actions))()
