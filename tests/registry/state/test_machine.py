@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import math
 import tempfile
-from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import msgspec
 import pytest
@@ -28,8 +27,9 @@ from registry.errors import (
 )
 from registry.kinds import BackendStatus, Outcome
 from registry.state.backends import moved_average
-from registry.state.records import BackendRecord, Grant, ModelRecord
+from registry.state.records import Grant, ModelRecord
 from tests.registry.state.driver import backend
+from tests.registry.state.expected import Expected, Waiting
 from tests.registry.state.lives import WAITS, Call, Life, grant_of
 from tests.registry.state.pictures import picture, rebuilt
 from tests.registry.stores.journals import Flaky
@@ -52,20 +52,12 @@ priorities = st.integers(-1, 1)
 waits_s = st.sampled_from((5.0, math.inf))
 
 
-class Waiting(NamedTuple):
-    """A request that waits, as the model knows it."""
-
-    model: str
-    exclude: tuple[str, ...]
-    priority: int
-    deadline_s: float
-
-
-class RegistryMachine(RuleBasedStateMachine):
+class RegistryMachine(Expected, RuleBasedStateMachine):
     """The registry and the model of it, told the same."""
 
     def __init__(self) -> None:
-        super().__init__()
+        RuleBasedStateMachine.__init__(self)
+        Expected.__init__(self)
         self.directory = tempfile.TemporaryDirectory()
         self.path = Path(self.directory.name) / "registry.db"
         self.journal = Flaky(self.path)
@@ -73,14 +65,6 @@ class RegistryMachine(RuleBasedStateMachine):
         self.sessions = [1, 2, 3]
         self.latest_session = 3
         self.answered: set[Call] = set()
-        # The model: backends as they should be, raw increments by (backend, session), leases by number.
-        self.revision = 0
-        self.backends: dict[str, BackendRecord] = {}
-        self.raw: Counter[tuple[str, int]] = Counter()
-        self.leases: dict[int, tuple[Grant, int]] = {}
-        self.waiting: dict[Call, Waiting] = {}
-        self.totals: Counter[str] = Counter()
-        self.averages: Counter[str] = Counter()
 
     # -- every step is also undone and done again --------------------------------------------------------------
 
@@ -115,14 +99,6 @@ class RegistryMachine(RuleBasedStateMachine):
         if id not in self.backends:
             self.refused(BackendNotFound, command, session)
         return id in self.backends
-
-    def changed(self, id: str, /, **fields: Any) -> None:
-        """Fields of a backend are these from now on; if that is a change it takes a revision."""
-        before = self.backends[id]
-        after = msgspec.structs.replace(before, **fields)
-        if after != before:
-            self.revision += 1
-            self.backends[id] = msgspec.structs.replace(after, revision=self.revision)
 
     @initialize(limits=st.lists(limits, min_size=1, max_size=2))
     def begin(self, limits: list[int | None]) -> None:
@@ -176,11 +152,7 @@ class RegistryMachine(RuleBasedStateMachine):
         if not self.known(id, c.RemoveBackend(id)):
             return
         self.tell(c.RemoveBackend(id))
-        del self.backends[id]
-        del self.totals[id], self.averages[id]
-        for key in [key for key in self.raw if key[0] == id]:
-            del self.raw[key]
-        self.revision += 1
+        self.forget_backend(id)
 
     def update_models(self, id: str, models: tuple[str, ...]) -> None:
         command = c.UpdateModels(id, tuple(ModelRecord(model) for model in models))
@@ -272,11 +244,10 @@ class RegistryMachine(RuleBasedStateMachine):
     def acquire(self, model: str, session: int, exclude: tuple[str, ...], lease_s: float) -> None:
         command = c.Acquire(model, exclude, lease_s)
         candidates = self.candidates(model, exclude)
-        free = [id for id in candidates if not self.is_full(id)]
-        if not free:
+        loads = self.loads(candidates)
+        if not loads:
             self.refused(NoBackendAvailable if self.having(model) else ModelNotFound, command, session)
             return
-        loads = {id: self.pending(id) / self.backends[id].weight for id in free}
         self.granted(grant_of(self.tell(command, session)), session, loads)
 
     def granted(self, grant: Grant, session: int, loads: dict[str, float]) -> None:
@@ -300,7 +271,7 @@ class RegistryMachine(RuleBasedStateMachine):
         if not candidates:
             self.refused(NoBackendAvailable if self.having(model) else ModelNotFound, command, session)
             return
-        loads = {id: self.pending(id) / self.backends[id].weight for id in candidates if not self.is_full(id)}
+        loads = self.loads(candidates)
         call = self.do(lambda: self.life.say(command, self.sessions[session], deadline_s))
         answer = self.life.answer(call)
         if loads:
@@ -348,10 +319,7 @@ class RegistryMachine(RuleBasedStateMachine):
         """A worker process dies, and another one comes."""
         gone = self.sessions[session]
         self.do(lambda: self.life.engine.end(gone))
-        self.waiting = {call: waiting for call, waiting in self.waiting.items() if call[0] != gone}
-        self.leases = {id: held for id, held in self.leases.items() if held[1] != gone}
-        for id in IDS:
-            del self.raw[id, gone]
+        self.forget_session(gone)
         self.latest_session += 1
         self.sessions[session] = self.latest_session
         self.life.join(self.latest_session)
@@ -430,29 +398,14 @@ class RegistryMachine(RuleBasedStateMachine):
         assert {name: rows for name, rows in after.items() if rows} == {
             name: before[name] for name in ("backends", "counters") if before[name]
         }
-        self.raw.clear()
-        self.leases.clear()
-        self.waiting.clear()
+        for session in self.sessions:
+            self.forget_session(session)
         self.sessions = [self.latest_session + number for number in (1, 2, 3)]
         self.latest_session += 3
         for session in self.sessions:
             self.life.join(session)
 
     # -- what must hold after each of them ---------------------------------------------------------------------
-
-    def having(self, model: str) -> set[str]:
-        return {id for id, record in self.backends.items() if any(one.id == model for one in record.models)}
-
-    def candidates(self, model: str, exclude: tuple[str, ...]) -> set[str]:
-        return {id for id in self.having(model) - {*exclude} if self.backends[id].status is BackendStatus.HEALTHY}
-
-    def pending(self, id: str) -> int:
-        raw = sum(count for (of, _), count in self.raw.items() if of == id)
-        return raw + sum(grant.backend == id for grant, _ in self.leases.values())
-
-    def is_full(self, id: str) -> bool:
-        limit = self.backends[id].max_concurrency
-        return limit is not None and self.pending(id) >= limit
 
     def settle(self) -> None:
         """Whoever has waited and was answered now was rightly so, and before whom it was right to."""
@@ -473,11 +426,10 @@ class RegistryMachine(RuleBasedStateMachine):
             limit = self.backends[id].max_concurrency
             assert limit is None or self.pending(id) <= limit
             for other, left in self.waiting.items():
-                if left.model == served.model and id in self.candidates(left.model, left.exclude):
-                    assert (served.priority, other[0] == call[0] and call[1]) <= (
-                        left.priority,
-                        other[0] == call[0] and other[1],
-                    )
+                if id in self.candidates(left.model, left.exclude):
+                    assert served.priority <= left.priority
+                    if (other[0], left.model, left.priority) == (call[0], served.model, served.priority):
+                        assert call < other
 
     @invariant()
     def everything_agrees(self) -> None:
