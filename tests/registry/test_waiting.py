@@ -101,5 +101,7 @@ def test_tasks_wait_side_by_side(supervisor: Supervisor, lease: Lease) -> None:
             assert not first.done()
             await registry.release(granted)
             await registry.release(await first)
+            async with registry.lease("m", wait=True, priority=1) as held:
+                assert held.backend == "a"
 
     asyncio.run(run())

@@ -103,7 +103,7 @@ class RegistryMachine(Expected, RuleBasedStateMachine):
     @initialize(limits=st.lists(limits, min_size=1, max_size=2))
     def begin(self, limits: list[int | None]) -> None:
         for id, limit in zip(IDS, limits, strict=False):
-            self.add(id, ("m",), BackendStatus.HEALTHY, limit, 1)
+            self.add(id, MODELS, BackendStatus.HEALTHY, limit, 1)
 
     # -- backends ----------------------------------------------------------------------------------------------
 
@@ -207,6 +207,13 @@ class RegistryMachine(Expected, RuleBasedStateMachine):
             assert self.tell(c.IncrementPending(id), session) == expected
             self.raw[id, self.sessions[session]] += 1
 
+    def compete(self, id: str, session: int) -> None:
+        """Two sessions count, one of them more, and the third takes back."""
+        for other in (1, 2):
+            self.increment(id, (session + other) % 3, times=other)
+            self.settle()
+        self.decrement(id, session, times=2)
+
     def decrement(self, id: str, session: int, times: int = 1) -> None:
         own = self.sessions[session]
         for _ in range(times if self.known(id, c.DecrementPending(id), session) else 0):
@@ -234,6 +241,7 @@ class RegistryMachine(Expected, RuleBasedStateMachine):
             lambda: self.increment(id, session, times=2),
             lambda: self.decrement(id, session),
             lambda: self.decrement(id, session, times=3),
+            lambda: self.compete(id, session),
             lambda: self.sample(id, latency_ms),
         ]
         data.draw(st.sampled_from(actions))()
@@ -255,12 +263,10 @@ class RegistryMachine(Expected, RuleBasedStateMachine):
         assert grant.id not in self.leases
         self.leases[grant.id] = grant, self.sessions[session]
 
-    @rule(
-        model=model_ids, wanted=st.lists(st.tuples(sessions, exclusions, priorities, waits_s), min_size=1, max_size=5)
-    )
-    def rush(self, model: str, wanted: list[tuple[int, tuple[str, ...], int, float]]) -> None:
-        """Several requests for one model come at once."""
-        for session, exclude, priority, wait_s in wanted:
+    @rule(wanted=st.lists(st.tuples(model_ids, sessions, exclusions, priorities, waits_s), min_size=1, max_size=5))
+    def rush(self, wanted: list[tuple[str, int, tuple[str, ...], int, float]]) -> None:
+        """Several requests come at once."""
+        for model, session, exclude, priority, wait_s in wanted:
             self.wait(model, session, exclude, priority, wait_s)
 
     def wait(self, model: str, session: int, exclude: tuple[str, ...], priority: int, wait_s: float) -> None:
