@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import select
 import threading
 from collections.abc import Sequence
@@ -58,7 +57,6 @@ class Client:
         self._poll = select.poll()
         self._poll.register(channel.fileno(), select.POLLIN)
         self._polls_for_room = False
-        self._look = functools.partial(self._poll.poll, 0)
         self._spinning = Spinning()
 
     def ask(
@@ -241,7 +239,9 @@ class Client:
 
     def _expire_if_due(self, call: Call) -> None:
         if not call.done and self._clock.monotonic() >= call.deadline:
-            self.session.expire(call)
+            self._receive()  # after a wait that took too long (a stopped process) it may have been there for long
+            if not call.done:
+                self.session.expire(call)
 
     def _wait_safely(self, deadline: float) -> None:
         try:
@@ -262,8 +262,9 @@ class Client:
         try:
             self._lock.release()
             # With other threads' calls under way, the processor time of a look would be theirs.
-            alone = remaining_s > 0 and self.session.unanswered <= 1
-            if not alone or self._spinning.until(self._look) is None:
+            if remaining_s > 0 and self.session.unanswered <= 1:
+                message = self._spinning.until(self._channel.receive)
+            if message is None:
                 if remaining_s > LONGEST_WAIT_S and not self._polls_for_room:
                     message = self._channel.wait_and_receive()
                 else:
@@ -282,7 +283,6 @@ class Client:
             if self.session.has_outgoing:
                 self._send()
         else:
-            # After a wait that took too long (a stopped process) answers are read before any deadline expires.
             self._receive()
         if self._sleepers:
             self._changed.notify_all()
