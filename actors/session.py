@@ -368,6 +368,8 @@ class Session:
                 return cls(**failure.details)
             except TypeError:  # a class of that name, but not the one that the owner knows
                 pass
+        if failure.code == CommandError.code:  # of an error that could not travel, the details say which it was
+            return CommandError(failure.message, **{"code": failure.code, **failure.details})
         return CommandError(failure.message, **{**failure.details, "code": failure.code})
 
     def statistics(self, queue: QueueStatistics) -> SessionStatistics:
