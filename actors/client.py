@@ -48,7 +48,6 @@ class Client:
 
     def _begin(self, channel: Channel) -> None:
         self._channel = channel
-        self._absent = False
         self.session = Session(self._clock, self._errors)
         self._lock = threading.RLock()  # which knows whose it is, also after an interrupt
         self._changed = threading.Condition(self._lock)
@@ -58,6 +57,7 @@ class Client:
         self._poll.register(channel.fileno(), select.POLLIN)
         self._polls_for_room = False
         self._spinning = Spinning()
+        self._absent = False  # last: from now on other threads take the new lock
 
     def ask(
         self,

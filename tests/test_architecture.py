@@ -25,7 +25,7 @@ LAYERS = (
     {"operations"},
     {"commands", "models", "stores"},
     {"state", "policies"},
-    {"metrics", "urls"},
+    {"metrics", "owner_log", "urls"},
     {"errors", "kinds"},
 )
 """The modules of `registry`, from the outermost to the innermost; each imports only what stands below it, or beside."""

