@@ -1,4 +1,4 @@
-"""`python -m docs [DIRECTORY]` writes a page about each module of `actors` and `registry`; a warning is an error."""
+"""`python -m docs [DIRECTORY]` writes pages about all that is public, from its docstrings; a warning is an error."""
 
 from __future__ import annotations
 
@@ -11,13 +11,20 @@ import pdoc
 import pdoc.render
 
 PACKAGES = ("actors", "registry")
+"""What has a table of contents."""
+
+MODULES = (
+    *("actors.errors", "actors.statistics"),
+    *("registry.errors", "registry.metrics", "registry.operations", "registry.testing"),
+)
+"""What is public besides: all errors, what statistics hold, what both faces can do, fixtures for tests."""
 
 DIRECTORY = Path("build/docs")
 """Where the pages go unless another place is named."""
 
 
 def load_public_names(package: str) -> None:
-    """Put what a package loads when it is first used into the package, where pdoc looks for it."""
+    """Put what a package loads when it is first used into the package, which is where pdoc looks."""
     module = importlib.import_module(package)
     for name in module.__all__:
         setattr(module, name, getattr(module, name))
@@ -30,14 +37,14 @@ def write(directory: Path) -> None:
         directory: Where to; what it holds of the same names is replaced.
 
     Raises:
-        Warning: Something that should be in the pages could not be imported, read or linked.
+        Warning: Something that belongs into the pages is not there, or cannot be read.
     """
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         for package in PACKAGES:
             load_public_names(package)
         pdoc.render.configure(docformat="google")
-        pdoc.pdoc(*PACKAGES, output_directory=directory)
+        pdoc.pdoc(*PACKAGES, *MODULES, output_directory=directory)
 
 
 if __name__ == "__main__":
