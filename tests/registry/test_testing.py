@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from tests.processes import ROOT, program, running
+from tests.test_readme import block
 
 pytest_plugins = ["pytester"]
 
@@ -57,10 +58,13 @@ def test_that_fails(running_registry, registry_supervisor):
 
 
 def test_each_test_has_a_system_that_leaves_nothing(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A test can spawn and join, the next one starts with nothing, and all is gone afterwards, a failed test's too."""
+    """A test can spawn and join, the next one starts with nothing, and all is gone afterwards, a failed test's too.
+
+    The README's example is one of them.
+    """
     monkeypatch.setenv("PYTHONPATH", str(ROOT))
-    pytester.makepyfile(TESTS)
-    pytester.runpytest_subprocess("-W", "error").assert_outcomes(passed=2, failed=1)
+    pytester.makepyfile(TESTS, test_readme=block("python", "registry.testing"))
+    pytester.runpytest_subprocess("-W", "error").assert_outcomes(passed=3, failed=1)
     systems = [line.split() for line in (pytester.path / "seen").read_text().splitlines()]
     assert len({directory for directory, *_ in systems}) == 3
     for directory, *pids in systems:

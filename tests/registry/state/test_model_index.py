@@ -1,5 +1,10 @@
 """Which backends have a model."""
 
+import sys
+from collections.abc import Callable
+from types import FrameType
+from typing import Any
+
 import pytest
 
 from registry import commands as c
@@ -32,6 +37,34 @@ def test_model_ids_are_compared_exactly(almost: str) -> None:
 def test_get_backends_for_model_has_no_health_filter(status: BackendStatus) -> None:
     """Who has a model does not depend on how it is."""
     assert State(backend("a", "m", status=status)).ids("m") == ["a"]
+
+
+def instructions(function: Callable[[], object]) -> int:
+    """How many instructions of the interpreter a function takes."""
+    count = 0
+
+    def trace(frame: FrameType, _: str, __: object) -> Any:
+        nonlocal count
+        frame.f_trace_opcodes = True
+        count += 1
+        return trace
+
+    before = sys.gettrace()
+    sys.settrace(trace)
+    try:
+        function()
+    finally:
+        sys.settrace(before)
+    return count
+
+
+def test_a_query_costs_the_same_however_many_others_there_are() -> None:
+    """Backends that do not have the model are not even looked at."""
+    state = State(backend("a", "m"), backend("b", "m"))
+    alone = instructions(lambda: state.ids("m"))
+    for number in range(100):
+        state.apply(c.AddBackend(backend(f"other-{number}", "n")))
+    assert instructions(lambda: state.ids("m")) == alone
 
 
 def test_model_and_status_are_both_asked_for() -> None:
