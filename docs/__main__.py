@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import importlib
+import pkgutil
 import sys
 import warnings
+from collections.abc import Iterator
 from pathlib import Path
 
 import pdoc
@@ -30,6 +32,15 @@ def load_public_names(package: str) -> None:
         setattr(module, name, getattr(module, name))
 
 
+def pages() -> Iterator[str]:
+    """The modules that have a page; of a package named in `MODULES`, its own modules too."""
+    yield from PACKAGES
+    for name in MODULES:
+        yield name
+        path = getattr(importlib.import_module(name), "__path__", ())
+        yield from (f"{name}.{info.name}" for info in pkgutil.iter_modules(path))
+
+
 def write(directory: Path) -> None:
     """Write all pages; `index.html` is the first.
 
@@ -44,7 +55,7 @@ def write(directory: Path) -> None:
         for package in PACKAGES:
             load_public_names(package)
         pdoc.render.configure(docformat="google")
-        pdoc.pdoc(*PACKAGES, *MODULES, output_directory=directory)
+        pdoc.pdoc(*pages(), output_directory=directory)
 
 
 if __name__ == "__main__":
