@@ -17,7 +17,7 @@ LAYERS = (
     {"__main__"},
     {"cli"},
     {"server"},
-    {"gateway", "discovery", "api"},
+    {"gateway", "discovery", "api", "testing"},
     {"supervisor"},
     {"connection"},
     {"directory"},
