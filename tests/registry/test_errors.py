@@ -14,7 +14,9 @@ from registry.errors import (
     LeaseNotFound,
     ModelNotFound,
     NoBackendAvailable,
+    QueueFull,
     RegistryError,
+    RevisionMismatch,
 )
 
 REFUSALS = [
@@ -23,6 +25,10 @@ REFUSALS = [
     InvalidField("url", "has no host"),
     ModelNotFound("m", ["n", "o"]),
     NoBackendAvailable("m", 1.5),
+    NoBackendAvailable("m", 1.5, busy=True),
+    QueueFull("m", 1_000),
+    RevisionMismatch("b", 3, 4),
+    RevisionMismatch("b", 3, None),
     LeaseNotFound(7),
     Compacted(3, 9),
 ]
