@@ -272,14 +272,7 @@ class Client:
         gone: QueueClosed | None = None
         try:
             self._lock.release()
-            # With other threads' calls under way, the processor time of a look would be theirs.
-            if remaining_s > 0 and self.session.unanswered <= 1:
-                message = self._spinning.until(self._channel.receive)
-            if message is None:
-                if remaining_s > LONGEST_WAIT_S and not self._polls_for_room:
-                    message = self._channel.wait_and_receive()
-                else:
-                    self._poll.poll(remaining_s * 1_000)
+            message = self._wait_unlocked(remaining_s)
         except QueueClosed as error:
             gone = error
         finally:
@@ -297,6 +290,18 @@ class Client:
             self._receive()
         if self._sleepers:
             self._changed.notify_all()
+
+    def _wait_unlocked(self, seconds: float) -> bytes | None:
+        """Wait for a message; None if something else may have come of it, room to send or the end of the time."""
+        # With other threads' calls under way, the processor time of a look would be theirs.
+        if seconds > 0 and self.session.unanswered <= 1:
+            message = self._spinning.until(self._channel.receive)
+            if message is not None:
+                return message
+        if seconds > LONGEST_WAIT_S and not self._polls_for_room:
+            return self._channel.wait_and_receive()
+        self._poll.poll(seconds * 1_000)
+        return None
 
     def _sleep(self, seconds: float) -> None:
         """Another thread reads; wait until it has read something, or must hand over."""
