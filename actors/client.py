@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import select
 import threading
 from collections.abc import Sequence
@@ -11,7 +10,7 @@ import msgspec
 
 from actors.channel import LONGEST_WAIT_S, Channel
 from actors.clock import Clock, SystemClock
-from actors.errors import CallError, CommandError, Overloaded, QueueClosed, SystemStopped
+from actors.errors import ActorsError, CallError, CommandError, Overloaded, QueueClosed, SystemStopped
 from actors.forks import LINEAGE, Rejoin, cannot_rejoin
 from actors.session import FRAME_BYTES, Call, OnOrphan, Session
 from actors.spinning import Spinning
@@ -49,7 +48,6 @@ class Client:
 
     def _begin(self, channel: Channel) -> None:
         self._channel = channel
-        self._absent = False
         self.session = Session(self._clock, self._errors)
         self._lock = threading.RLock()  # which knows whose it is, also after an interrupt
         self._changed = threading.Condition(self._lock)
@@ -58,8 +56,8 @@ class Client:
         self._poll = select.poll()
         self._poll.register(channel.fileno(), select.POLLIN)
         self._polls_for_room = False
-        self._look = functools.partial(self._poll.poll, 0)
         self._spinning = Spinning()
+        self._absent = False  # last: from now on other threads take the new lock
 
     def ask(
         self,
@@ -97,7 +95,7 @@ class Client:
                 self._wait_for_answer(call)
             return call.value()
         except BaseException as error:
-            self._leave_call(call, error)
+            self._leave_call(call, deadline, error)
             raise
 
     def batch(
@@ -133,7 +131,7 @@ class Client:
                 self._wait_for_answer(call)
             return self.session.outcomes(call)
         except BaseException as error:
-            self._leave_call(call, error)
+            self._leave_call(call, deadline, error)
             raise
 
     def owner_statistics(self, *, timeout: float = DEFAULT_TIMEOUT_S) -> OwnerStatistics:
@@ -149,7 +147,7 @@ class Client:
                 self._wait_for_answer(call)
             return msgspec.msgpack.decode(call.value(), type=OwnerStatistics)
         except BaseException as error:
-            self._leave_call(call, error)
+            self._leave_call(call, deadline, error)
             raise
 
     def statistics(self) -> SessionStatistics:
@@ -171,12 +169,16 @@ class Client:
         """
         if self._absent:
             self._return(timeout)
-        with self._lock:
-            if self.session.unanswered * 2 > self.session.window:
-                self._receive()
-            self._wait_for_room(len(command), self._clock.monotonic() + timeout)
-            self.session.tell(command)
-            self._send()
+        try:
+            with self._lock:
+                if self.session.unanswered * 2 > self.session.window:
+                    self._receive()
+                self._wait_for_room(len(command), self._clock.monotonic() + timeout)
+                self.session.tell(command)
+                self._send()
+        except BaseException as error:
+            self._recover(error)
+            raise
 
     def close(self) -> None:
         """Leave: the owner gives back all that this session holds."""
@@ -203,20 +205,27 @@ class Client:
             if self._absent:
                 self._begin(self._rejoin(timeout_s))
 
-    def _leave_call(self, call: Call | None, error: BaseException) -> None:
+    def _leave_call(self, call: Call | None, deadline: float, error: BaseException) -> None:
         """A signal handler has raised here (KeyboardInterrupt): what the command grants is still given back."""
-        if call is None or isinstance(error, CallError):
+        if isinstance(error, ActorsError):
             return
         with self._lock:
-            self.session.abandon(call)
-            # Something may have been lost between the socket and the session.
+            call = call or self.session.begun_with(deadline)
+            if call is not None:
+                self.session.abandon(call)
+        self._recover(error)
+
+    def _recover(self, error: BaseException) -> None:
+        """A signal handler has raised here: something may have been lost between the socket and the session."""
+        if isinstance(error, ActorsError):
+            return
+        with self._lock:
             self._channel.drop_partial()
             self.session.ask_again()
             if self._reader == threading.get_ident():
                 self._reader = 0
             self._send()
-            if self._sleepers and not self._reader:
-                self._changed.notify()
+            self._changed.notify_all()  # one of the others may have its answer without having been told
 
     # -- all of these run with the lock held -----------------------------------------------------------------
 
@@ -241,7 +250,9 @@ class Client:
 
     def _expire_if_due(self, call: Call) -> None:
         if not call.done and self._clock.monotonic() >= call.deadline:
-            self.session.expire(call)
+            self._receive()  # after a wait that took too long (a stopped process) it may have been there for long
+            if not call.done:
+                self.session.expire(call)
 
     def _wait_safely(self, deadline: float) -> None:
         try:
@@ -261,13 +272,7 @@ class Client:
         gone: QueueClosed | None = None
         try:
             self._lock.release()
-            # With other threads' calls under way, the processor time of a look would be theirs.
-            alone = remaining_s > 0 and self.session.unanswered <= 1
-            if not alone or self._spinning.until(self._look) is None:
-                if remaining_s > LONGEST_WAIT_S and not self._polls_for_room:
-                    message = self._channel.wait_and_receive()
-                else:
-                    self._poll.poll(remaining_s * 1_000)
+            message = self._wait_unlocked(remaining_s)
         except QueueClosed as error:
             gone = error
         finally:
@@ -282,10 +287,21 @@ class Client:
             if self.session.has_outgoing:
                 self._send()
         else:
-            # After a wait that took too long (a stopped process) answers are read before any deadline expires.
             self._receive()
         if self._sleepers:
             self._changed.notify_all()
+
+    def _wait_unlocked(self, seconds: float) -> bytes | None:
+        """Wait for a message; None if something else may have come of it, room to send or the end of the time."""
+        # With other threads' calls under way, the processor time of a look would be theirs.
+        if seconds > 0 and self.session.unanswered <= 1:
+            message = self._spinning.until(self._channel.receive)
+            if message is not None:
+                return message
+        if seconds > LONGEST_WAIT_S and not self._polls_for_room:
+            return self._channel.wait_and_receive()
+        self._poll.poll(seconds * 1_000)
+        return None
 
     def _sleep(self, seconds: float) -> None:
         """Another thread reads; wait until it has read something, or must hand over."""
