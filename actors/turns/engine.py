@@ -436,7 +436,7 @@ class Engine:
                 turn.take_back()
                 turn.read_only = True
             else:
-                if any(change.after is None for step in turn.steps for change in step.changes):
+                if turn.steps and any(change.after is None for step in turn.steps for change in step.changes):
                     self._saving.save()  # what was counted of it must not outlive it
         turn.stored()
         if ledger.wants_compaction:

@@ -48,7 +48,7 @@ class Call(Generic[T_co]):
         try:
             self.command = encode(command)
         except (TypeError, ValueError, OverflowError) as error:
-            raise _why_notencoded(command) from error
+            raise _why_not_encoded(command) from error
         self.read = read
         self.timeout = timeout
         self.changes = changes
@@ -56,7 +56,7 @@ class Call(Generic[T_co]):
         self.inert = inert
 
 
-def _why_notencoded(command: c.Command) -> InvalidField:
+def _why_not_encoded(command: c.Command) -> InvalidField:
     for field in command.__struct_fields__:
         try:
             encode(getattr(command, field))
