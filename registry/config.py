@@ -16,8 +16,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, SecretStr, Va
 from pydantic_core import ErrorDetails
 
 from registry.errors import ConfigError
-from registry.kinds import BackendType, DiscoverySource, Durability
-from registry.logs import LogFormat
+from registry.kinds import BackendType, DiscoverySource, Durability, LogFormat
 from registry.models import Backend, Name, Url
 
 _VARIABLE = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_]*)\}")

@@ -22,6 +22,7 @@ from registry.gateway.http1.limits import ServerLimits, UpstreamLimits
 from registry.gateway.process import GatewayStart
 from registry.gateway.settings import GatewaySettings
 from registry.logs import LogSettings, configure
+from registry.server_file import NAME
 
 logger = logging.getLogger(__name__)
 
@@ -58,8 +59,8 @@ def serve(config: Config, *, recover: bool = False) -> None:
             if not config.backends:
                 logger.warning("no backend is named; name some with --backend URL or in a file given by --config")
             watch_signals(supervisor, config.stop_timeout_s + KILL_MARGIN_S)
-            supervisor.on_ready = _announce_once(supervisor, listening)
-            supervisor.on_stopping = listening.close  # a connection that nobody will accept must be refused, not kept
+            supervisor.on_ready = _announce_once(supervisor, listening, directory)
+            supervisor.on_stopping = _refuse_clients(listening, directory)
             supervisor.start()
             supervisor.run()
         finally:
@@ -129,9 +130,30 @@ def address_of(listening: socket.socket) -> str:
     return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
 
 
-def _announce_once(supervisor: Supervisor, listening: socket.socket) -> Callable[[], None]:
+def local_address_of(listening: socket.socket) -> str:
+    """The URL under which a program on this machine reaches a listening socket, also one on all addresses."""
+    any_to_loopback = {"0.0.0.0": "127.0.0.1", "::": "[::1]"}  # noqa: S104 - it is read here, and not listened on
+    host, port = listening.getsockname()[:2]
+    return f"http://{any_to_loopback[host]}:{port}" if host in any_to_loopback else address_of(listening)
+
+
+def _announce_once(supervisor: Supervisor, listening: socket.socket, directory: StateDirectory) -> Callable[[], None]:
     def announce() -> None:
         supervisor.on_ready = lambda: None
+        try:
+            directory.announce(local_address_of(listening))
+        except OSError as error:
+            logger.warning(
+                "the command line will need --server: %s cannot be written: %s", directory.path / NAME, error.strerror
+            )
         logger.info("serving on %s", address_of(listening))
 
     return announce
+
+
+def _refuse_clients(listening: socket.socket, directory: StateDirectory) -> Callable[[], None]:
+    def refuse() -> None:
+        directory.withdraw()
+        listening.close()  # a connection that nobody will accept must be refused, not kept
+
+    return refuse

@@ -21,7 +21,7 @@ LAYERS = (
     {"supervisor"},
     {"connection"},
     {"directory"},
-    {"client", "owner"},
+    {"client", "owner", "server_file"},
     {"operations"},
     {"commands", "models", "stores"},
     {"state", "policies"},

@@ -4,12 +4,19 @@ from __future__ import annotations
 
 import sys
 from importlib.metadata import PackageNotFoundError, version
+from io import TextIOWrapper
 from typing import Annotated
 
 import typer
 
 from actors.errors import ActorsError
+from registry.cli import backends, leases
+from registry.cli.errors import CommandFailed
+from registry.cli.history import history
+from registry.cli.output import printable
 from registry.cli.serve import serve
+from registry.cli.status import status
+from registry.cli.watch import watch
 from registry.errors import ConfigError
 
 app = typer.Typer(
@@ -43,10 +50,17 @@ def root(
 
 
 app.command()(serve)
+app.command()(status)
+app.add_typer(backends.app, name="backends")
+app.add_typer(leases.app, name="leases")
+app.command()(history)
+app.command()(watch)
 
 
 def run() -> int:
-    """Run the command; returns the exit code: 0 fine, 1 it failed, 2 it was used wrongly."""
+    """Run the command; returns the exit code: 0 fine, 1 it failed, 2 it was used wrongly, 3 there is no server."""
+    if isinstance(sys.stdout, TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")  # not every terminal has every character
     try:
         code = app(standalone_mode=False)
     except typer.TyperException as error:
@@ -55,6 +69,12 @@ def run() -> int:
         return _fail(describe().replace("Value error, ", ""), 2)
     except typer.Abort:
         return 130
+    except OSError as error:
+        # Such as a full disk under the output. The rest of it is not tried again when the process ends.
+        sys.stdout = None
+        return _fail(error.strerror or str(error), 1)
+    except CommandFailed as error:
+        return _fail(printable(str(error)), error.exit_code)
     except ConfigError as error:
         return _fail(str(error), 2)
     except ActorsError as error:

@@ -8,8 +8,7 @@ import pytest
 
 from registry.config import BackendConfig, Config, load_config
 from registry.errors import ConfigError
-from registry.kinds import BackendType, DiscoverySource
-from registry.logs import LogFormat
+from registry.kinds import BackendType, DiscoverySource, LogFormat
 
 SECRET = "sk-do-not-show"
 Load = Callable[..., Config]
