@@ -5,8 +5,12 @@ from __future__ import annotations
 import os
 from contextlib import suppress
 from pathlib import Path
+from typing import Annotated
 
 import msgspec
+from msgspec import Meta
+
+from actors.errors import UNDECODABLE
 
 NAME = "server.json"
 MAX_BYTES = 4096
@@ -21,7 +25,7 @@ class ServerFile(msgspec.Struct, frozen=True):
     """
 
     url: str
-    pid: int
+    pid: Annotated[int, Meta(ge=1, le=2**31 - 1)]
 
     def write(self, directory: Path) -> None:
         """Put the file there, whole or not at all, for its owner only.
@@ -46,10 +50,14 @@ def read_server_file(directory: Path) -> ServerFile:
 
     Raises:
         OSError: There is none, or it cannot be read.
-        msgspec.DecodeError: It holds something else.
+        ValueError: It holds something else.
     """
     with (directory / NAME).open("rb") as file:
-        return msgspec.json.decode(file.read(MAX_BYTES), type=ServerFile)
+        content = file.read(MAX_BYTES)
+    try:
+        return msgspec.json.decode(content, type=ServerFile)
+    except UNDECODABLE as error:
+        raise ValueError(f"it does not say where a server is ({error})") from None
 
 
 def remove_server_file(directory: Path) -> None:

@@ -63,25 +63,28 @@ def run() -> int:
         sys.stdout.reconfigure(errors="backslashreplace")  # not every terminal has every character
     try:
         code = app(standalone_mode=False)
-    except typer.TyperException as error:
-        # The errors of the command line itself can say which flag they speak of.
-        describe = getattr(error, "format_message", error.__str__)
-        return _fail(describe().replace("Value error, ", ""), 2)
     except typer.Abort:
         return 130
-    except OSError as error:
-        # Such as a full disk under the output. The rest of it is not tried again when the process ends.
-        sys.stdout = None
-        return _fail(error.strerror or str(error), 1)
-    except CommandFailed as error:
-        return _fail(printable(str(error)), error.exit_code)
-    except ConfigError as error:
-        return _fail(str(error), 2)
-    except ActorsError as error:
-        return _fail(str(error), 1)
+    except (typer.TyperException, CommandFailed, ConfigError, ActorsError, OSError) as error:
+        reason, code = _told(error)
+        print(f"actor-registry: {reason}", file=sys.stderr)  # noqa: T201 - this is the command line
     return code if isinstance(code, int) else 0
 
 
-def _fail(reason: str, code: int) -> int:
-    print(f"actor-registry: {reason}", file=sys.stderr)  # noqa: T201 - this is the command line
-    return code
+def _told(error: Exception) -> tuple[str, int]:
+    """What the user is told of an error, and the exit code."""
+    match error:
+        case typer.TyperException():
+            # The errors of the command line itself can say which flag they speak of.
+            describe = getattr(error, "format_message", error.__str__)
+            return describe().replace("Value error, ", ""), 2
+        case CommandFailed():
+            return printable(str(error)), error.exit_code
+        case ConfigError():
+            return str(error), 2
+        case OSError():
+            # Such as a full disk under the output: the rest of it is not tried again when the process ends.
+            sys.stdout = None
+            return error.strerror or str(error), 1
+        case _:
+            return str(error), 1

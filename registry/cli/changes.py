@@ -76,7 +76,7 @@ def _altered(before: Mapping[str, Any], after: Mapping[str, Any]) -> Iterator[st
 
 
 def _wide(old: dict[str, Any], new: dict[str, Any]) -> dict[str, Any]:
-    return {**dict.fromkeys(new), **old}
+    return old | {key: None for key in new if key not in old}
 
 
 def _list_altered(old: list[Any], new: list[Any]) -> str:

@@ -14,6 +14,7 @@ from urllib.parse import urlsplit
 import httpx2
 import msgspec
 
+from actors.errors import UNDECODABLE
 from registry.cli.errors import NoServer, Refused, WrongUse
 from registry.cli.finding import Place
 
@@ -49,6 +50,7 @@ class Client:
     Every method raises:
         Refused: The server said no.
         NoServer: It did not answer, or what answered is no registry.
+        WrongUse: The address is that of no host at all.
 
     Args:
         place: Where the server is.
@@ -127,7 +129,7 @@ class Client:
         body = response.read()
         try:
             return msgspec.json.decode(body) if body else None
-        except msgspec.DecodeError as error:
+        except UNDECODABLE as error:
             raise NoServer(f"{self.url} answered something that is no JSON ({error})") from None
 
     def _check(self, response: httpx2.Response) -> None:
@@ -148,6 +150,8 @@ class Client:
             yield
         except (httpx2.ConnectTimeout, httpx2.ConnectError) as error:
             raise NoServer(self._why_not_connected(error)) from None
+        except UnicodeError:
+            raise WrongUse(f"{self.url} cannot be called: its host is no name that could be looked up") from None
         except httpx2.TimeoutException:
             raise NoServer(f"{self.url} did not answer in time{doubt}") from None
         except httpx2.HTTPError as error:
@@ -187,7 +191,7 @@ def _is_this_machine(url: str) -> bool:
 def _in_words(response: httpx2.Response) -> str:
     try:
         problem = msgspec.json.decode(response.content, type=_Problem)
-    except msgspec.DecodeError:
+    except UNDECODABLE:
         problem = _Problem()
     said = problem.detail or problem.title or f"{response.status_code} {response.reason_phrase}"
     fields = "; ".join(f"{one.field}: {one.reason}" for one in problem.errors if one.reason not in said)

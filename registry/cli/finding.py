@@ -7,8 +7,6 @@ import socket
 from pathlib import Path
 from typing import NamedTuple
 
-import msgspec
-
 from registry.cli.errors import NoServer, WrongUse
 from registry.errors import InvalidField
 from registry.server_file import NAME, ServerFile, read_server_file
@@ -71,7 +69,7 @@ def _usual_directory() -> Path:
 
 def _address(given: str, source: str) -> str:
     # A password must not be shown, whatever else is wrong.
-    if "@" in given.partition("://")[2].partition("/")[0]:
+    if "@" in given:
         raise WrongUse(f"{source}: must not hold a user name or password; an admin key is given by the environment")
     try:
         return normalise_url(given)
@@ -84,8 +82,10 @@ def _of_directory(directory: Path) -> Place:
         found = read_server_file(directory)
     except FileNotFoundError:
         raise NoServer(_why_none(directory)) from None
-    except (OSError, msgspec.DecodeError) as error:
-        raise NoServer(f"{directory / NAME} cannot be read: {_reason(error)}") from None
+    except OSError as error:
+        raise NoServer(f"{directory / NAME} cannot be read: {error.strerror}") from None
+    except ValueError as error:
+        raise NoServer(f"{directory / NAME} cannot be used: {error}") from None
     path = (directory / NAME).absolute()
     if not _runs(found):
         # Whoever has taken its port meanwhile must not be handed the admin key.
@@ -128,10 +128,6 @@ def _runs(server: ServerFile) -> bool:
         os.kill(server.pid, 0)
     except ProcessLookupError:
         return False
-    except (PermissionError, OverflowError):
+    except PermissionError:
         return True
     return True
-
-
-def _reason(error: OSError | msgspec.DecodeError) -> str:
-    return (error.strerror if isinstance(error, OSError) else None) or str(error)

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import msgspec
 import typer
 
+from actors.errors import UNDECODABLE
 from registry.cli.changes import Change
 from registry.cli.errors import NoServer, Refused
 from registry.cli.messages import understood
@@ -113,5 +114,5 @@ class _Watch:
 def _decoded(data: str) -> Any:
     try:
         return msgspec.json.decode(data)
-    except msgspec.DecodeError as error:
+    except UNDECODABLE as error:
         raise NoServer(f"the server sent a change that is no JSON ({error})") from None
