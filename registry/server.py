@@ -127,21 +127,27 @@ def _listen(host: str, port: int) -> socket.socket:
 def address_of(listening: socket.socket) -> str:
     """The URL under which a listening socket is reached."""
     host, port = listening.getsockname()[:2]
+    return _url(host, port)
+
+
+def local_url(host: str, port: int) -> str:
+    """The URL under which a program on this machine reaches who listens on an address, which may be that of all.
+
+    >>> local_url("0.0.0.0", 8081), local_url("::", 8081), local_url("192.0.2.7", 8081)
+    ('http://127.0.0.1:8081', 'http://[::1]:8081', 'http://192.0.2.7:8081')
+    """
+    return _url({"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host), port)  # noqa: S104 - it is not listened on
+
+
+def _url(host: str, port: int) -> str:
     return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
-
-
-def local_address_of(listening: socket.socket) -> str:
-    """The URL under which a program on this machine reaches a listening socket, also one on all addresses."""
-    any_to_loopback = {"0.0.0.0": "127.0.0.1", "::": "[::1]"}  # noqa: S104 - it is read here, and not listened on
-    host, port = listening.getsockname()[:2]
-    return f"http://{any_to_loopback[host]}:{port}" if host in any_to_loopback else address_of(listening)
 
 
 def _announce_once(supervisor: Supervisor, listening: socket.socket, directory: StateDirectory) -> Callable[[], None]:
     def announce() -> None:
         supervisor.on_ready = lambda: None
         try:
-            directory.announce(local_address_of(listening))
+            directory.announce(local_url(*listening.getsockname()[:2]))
         except OSError as error:
             logger.warning(
                 "the command line will need --server: %s cannot be written: %s", directory.path / NAME, error.strerror

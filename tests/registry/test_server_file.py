@@ -4,15 +4,11 @@ from __future__ import annotations
 
 import os
 import signal
-import socket
 import stat
 import urllib.request
 from pathlib import Path
 
-import pytest
-
 from registry.directory import StateDirectory
-from registry.server import local_address_of
 from registry.server_file import NAME, ServerFile, read_server_file, remove_server_file
 from tests.polling import until
 from tests.processes import Program, program
@@ -61,22 +57,6 @@ def test_file_of_a_predecessor(tmp_path: Path) -> None:
     assert not (tmp_path / NAME).exists()
 
 
-@pytest.mark.parametrize(
-    ("host", "family", "called"),
-    [
-        ("127.0.0.1", socket.AF_INET, "127.0.0.1"),
-        ("0.0.0.0", socket.AF_INET, "127.0.0.1"),
-        ("127.0.0.2", socket.AF_INET, "127.0.0.2"),
-        ("::1", socket.AF_INET6, "[::1]"),
-        ("::", socket.AF_INET6, "[::1]"),
-    ],
-)
-def test_address_that_can_be_called(host: str, family: socket.AddressFamily, called: str) -> None:
-    """Who listens on all addresses is called on this machine's own."""
-    with socket.create_server((host, 0), family=family) as listening:
-        assert local_address_of(listening) == f"http://{called}:{listening.getsockname()[1]}"
-
-
 def test_file_that_cannot_be_written(tmp_path: Path) -> None:
     """A server that cannot write it serves all the same, and says what will be missing."""
     (tmp_path / NAME / "in the way").mkdir(parents=True)
@@ -89,7 +69,7 @@ def test_file_that_cannot_be_written(tmp_path: Path) -> None:
 
 
 def test_file_lasts_as_long_as_the_server(tmp_path: Path) -> None:
-    """It names what can be called; of a killed server the command says so, until the next one of the directory serves."""
+    """It names what can be called; of a killed server the command says so until the next one serves."""
     command = ["-m", "registry", "backends", "--json", "--data-dir", str(tmp_path)]
     with program(*arguments(tmp_path), "--host", "0.0.0.0") as first:
         serving(first)
