@@ -82,7 +82,10 @@ def list_backends(
     chosen = [
         (key, value) for key, value in (("model", model), ("status", status), ("type", type)) if value is not None
     ]
-    chosen += [("label", f"{key}:{value}") for key, value in pairs("--label", label).items()]
+    for key, value in pairs("--label", label).items():
+        if ":" in key:
+            raise WrongUse(f"--label {key!r}: a label with a colon in its key cannot be asked for")
+        chosen.append(("label", f"{key}:{value}"))
     with call(server, data_dir) as client:
         body = client.get("/backends", chosen)
     if as_json:

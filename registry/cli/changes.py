@@ -19,20 +19,25 @@ class RowChange(msgspec.Struct):
 
     table: str
     key: Any
-    before: dict[str, Any] | None = None
-    after: dict[str, Any] | None = None
+    before: Any = None
+    after: Any = None
 
     def __str__(self) -> str:
         key = self.key if isinstance(self.key, str) else msgspec.json.encode(self.key).decode()
         return f"{self.table.removesuffix('s')} {key}: {self._what()}"
 
     def _what(self) -> str:
-        if self.before is None:
-            url = (self.after or {}).get("url")
-            return f"added, {url}" if url else "added"
-        if self.after is None:
-            return "removed"
-        return ", ".join(_altered(self.before, self.after)) or "checked"
+        match self.before, self.after:
+            case None, {"url": str(url)}:
+                return f"added, {url}"
+            case None, _:
+                return "added"
+            case _, None:
+                return "removed"
+            case dict(), dict():
+                return ", ".join(_altered(self.before, self.after)) or "checked"
+            case _:
+                return f"{_value(self.before)} → {_value(self.after)}"
 
 
 class Change(msgspec.Struct):
@@ -40,19 +45,25 @@ class Change(msgspec.Struct):
 
     revision: int
     at: datetime
+    session: int
     by: str
     rows: list[RowChange]
+
+    @property
+    def who(self) -> str:
+        """The process that made it, by name if it is known."""
+        return self.by or f"session {self.session}"
 
     def cells(self) -> Iterator[tuple[str, str, str, str]]:
         """Revision, time, who and what: a line for each row that changed."""
         for number, row in enumerate(self.rows):
-            head = (str(self.revision), local_time(self.at), self.by) if number == 0 else ("", "", "")
+            head = (str(self.revision), local_time(self.at), self.who) if number == 0 else ("", "", "")
             yield *head, str(row)
 
     def line(self) -> str:
         """The same on one line."""
         what = "; ".join(map(str, self.rows))
-        return printable(f"{self.revision}  {local_time(self.at)}  {self.by}  {what}")
+        return printable(f"{self.revision}  {local_time(self.at)}  {self.who}  {what}")
 
 
 class Changes(msgspec.Struct):

@@ -9,7 +9,10 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 from typing import Any, NamedTuple
+
+ADMIN_KEY = "the-key-of-the-operators"
 
 
 class Ended(NamedTuple):
@@ -43,6 +46,20 @@ class Ended(NamedTuple):
 
 
 Command = Callable[..., Ended]
+
+
+class Served(NamedTuple):
+    """A server that runs while the tests of this folder do; tests use ids of their own in it.
+
+    Attributes:
+        directory: Its data directory.
+        url: Its base address.
+        pid: Its main process.
+    """
+
+    directory: Path
+    url: str
+    pid: int
 
 
 class _OtherProgram(BaseHTTPRequestHandler):

@@ -62,9 +62,9 @@ def test_json_is_ascii(capsys: pytest.CaptureFixture[str]) -> None:
     assert capsys.readouterr().out == '{\n  "id": "\\u0436\\u009b"\n}\n{"id": "\\u0436"}\n'
 
 
-def change(*rows: RowChange) -> Change:
+def change(*rows: RowChange, by: str = "gateway-1") -> Change:
     """A change of some rows."""
-    return Change(revision=7, at=datetime.fromisoformat("2026-01-02T03:04:05Z"), by="gateway-1", rows=list(rows))
+    return Change(revision=7, at=datetime.fromisoformat("2026-01-02T03:04:05Z"), session=3, by=by, rows=list(rows))
 
 
 @pytest.mark.parametrize(
@@ -89,9 +89,10 @@ def change(*rows: RowChange) -> Change:
         ),
         ({"models": [{"id": "a"}, {"id": "b"}]}, {"models": [{"id": "b"}, {"id": "a"}]}, "models in another order"),
         ({"x": [1, [2]]}, {"x": [1, [3]]}, "x +[3] -[2]"),
+        ([1, "a"], [2, "a"], '[1,"a"] → [2,"a"]'),
     ],
 )
-def test_change_in_words(before: dict[str, object] | None, after: dict[str, object] | None, said: str) -> None:
+def test_change_in_words(before: object, after: object, said: str) -> None:
     """What was altered is told with before and after, what was not is left out."""
     assert str(RowChange("backends", "gpu-1", before, after)) == f"backend gpu-1: {said}"
 
@@ -102,6 +103,7 @@ def test_change_on_one_line() -> None:
     assert added.line().startswith("7  2026-01-0")
     assert added.line().endswith('  gateway-1  backend a\\n: added; traffic ["m",1]: removed')
     assert [row[0] for row in added.cells()] == ["7", ""]
+    assert "  session 3  " in change(RowChange("backends", "a"), by="").line()
 
 
 @pytest.mark.parametrize("arguments", [["--version"], ["backends", "--help"]])
