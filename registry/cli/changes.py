@@ -56,9 +56,10 @@ class Change(msgspec.Struct):
 
     def cells(self) -> Iterator[tuple[str, str, str, str]]:
         """Revision, time, who and what: a line for each row that changed."""
-        for number, row in enumerate(self.rows):
-            head = (str(self.revision), local_time(self.at), self.who) if number == 0 else ("", "", "")
-            yield *head, str(row)
+        head = (str(self.revision), local_time(self.at), self.who)
+        for what in map(str, self.rows):
+            yield *head, what
+            head = ("", "", "")
 
     def line(self) -> str:
         """The same on one line."""

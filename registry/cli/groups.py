@@ -15,7 +15,8 @@ class ListedByDefault(TyperGroup):
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
         """Name `list` where the user has named no command."""
-        if not args or (args[0].startswith("-") and args[0] not in HELP):
+        # While the shell completes a word, nothing is meant yet.
+        if not ctx.resilient_parsing and (not args or (args[0].startswith("-") and args[0] not in HELP)):
             args = ["list", *args]
         return super().parse_args(ctx, args)
 
