@@ -16,14 +16,20 @@ from tests.registry.cli.commands import ADMIN_KEY, Command, Ended, Served
 
 
 @pytest.fixture
-def command(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Command:
-    """Runs a command as the console script does; the environment holds nothing of the project but what a test sets."""
+def environment(monkeypatch: pytest.MonkeyPatch) -> pytest.MonkeyPatch:
+    """The environment, which holds nothing of the project but what a test sets."""
     for name in [*os.environ]:
         if name.startswith("ACTOR_REGISTRY_"):
             monkeypatch.delenv(name)
+    return monkeypatch
+
+
+@pytest.fixture
+def command(environment: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Command:
+    """Runs a command as the console script does."""
 
     def call(*arguments: str) -> Ended:
-        monkeypatch.setattr(sys, "argv", ["actor-registry", *arguments])
+        environment.setattr(sys, "argv", ["actor-registry", *arguments])
         capsys.readouterr()
         code = run()
         return Ended(code, *capsys.readouterr())
@@ -47,8 +53,8 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
 
 
 @pytest.fixture
-def served(server: Served, monkeypatch: pytest.MonkeyPatch) -> Served:
+def served(server: Served, environment: pytest.MonkeyPatch) -> Served:
     """The server, for which all commands of the test are meant: the environment holds its directory and the key."""
-    monkeypatch.setenv("ACTOR_REGISTRY_DATA_DIR", str(server.directory))
-    monkeypatch.setenv("ACTOR_REGISTRY_ADMIN_KEY", ADMIN_KEY)
+    environment.setenv("ACTOR_REGISTRY_DATA_DIR", str(server.directory))
+    environment.setenv("ACTOR_REGISTRY_ADMIN_KEY", ADMIN_KEY)
     return server

@@ -40,11 +40,11 @@ def test_life_of_a_lease(command: Command, joined: Registry) -> None:
 
 def test_leases_of_one_backend(command: Command, joined: Registry) -> None:
     """The list can be that of one backend."""
-    with joined.lease("m") as lease:
-        (one,) = command("leases", "--backend", "lease", "--json").json()["leases"]
-        assert one["id"] == lease.id
-        assert command("leases", "--backend", "other", "--json").json() == {"leases": []}
-        assert command("leases", "release", str(lease.id), "--json").json()["id"] == lease.id
+    lease = joined.acquire("m")
+    (one,) = command("leases", "--backend", "lease", "--json").json()["leases"]
+    assert one["id"] == lease.id
+    assert command("leases", "--backend", "other", "--json").json() == {"leases": []}
+    assert command("leases", "release", str(lease.id), "--json").json()["id"] == lease.id
 
 
 @pytest.mark.usefixtures("served")
