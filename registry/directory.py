@@ -88,16 +88,12 @@ class StateDirectory:
         """
         ServerFile(url, os.getpid()).write(self.path)
 
-    def withdraw(self) -> None:
-        """The server cannot be called any more."""
-        remove_server_file(self.path)
-
     def close(self) -> None:
         """Give up this process's hold on it, and remove what an owner that was killed could not."""
         if self._closed:
             return
         self._closed = True
-        self.withdraw()
+        remove_server_file(self.path)
         os.close(self.lock_fd)
         if self._ephemeral:
             with suppress(OSError):

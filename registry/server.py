@@ -60,7 +60,7 @@ def serve(config: Config, *, recover: bool = False) -> None:
                 logger.warning("no backend is named; name some with --backend URL or in a file given by --config")
             watch_signals(supervisor, config.stop_timeout_s + KILL_MARGIN_S)
             supervisor.on_ready = _announce_once(supervisor, listening, directory)
-            supervisor.on_stopping = _refuse_clients(listening, directory)
+            supervisor.on_stopping = listening.close  # a connection that nobody will accept must be refused, not kept
             supervisor.start()
             supervisor.run()
         finally:
@@ -155,11 +155,3 @@ def _announce_once(supervisor: Supervisor, listening: socket.socket, directory: 
         logger.info("serving on %s", address_of(listening))
 
     return announce
-
-
-def _refuse_clients(listening: socket.socket, directory: StateDirectory) -> Callable[[], None]:
-    def refuse() -> None:
-        directory.withdraw()
-        listening.close()  # a connection that nobody will accept must be refused, not kept
-
-    return refuse

@@ -15,7 +15,7 @@ from registry.cli.options import AsJson, BackendId, DataDir, Labels, Server, cal
 from registry.cli.output import listed, local_time, print_fields, print_json, print_line, print_table, printable
 from registry.kinds import BackendStatus, BackendType
 
-app = group("List, show, add, change and remove backends.")
+app = group("List (if no command is named), show, add, change and remove backends.")
 
 Weight = Annotated[int | None, typer.Option(help="Share of requests against other backends; 1 unless given.")]
 Priority = Annotated[int | None, typer.Option(help="Lower is preferred, where a policy looks at it.")]

@@ -33,7 +33,7 @@ class Place(NamedTuple):
         if self.note is None:
             return "is the server running, and is this its address?"
         path, pid = self.note
-        return f"{path} names it for process {pid}, which has ended or is stuck; start the server anew, or use --server"
+        return f"{path} names it for process {pid}, which is stopping or stuck; start it anew, or use --server"
 
 
 def find_server(server: str | None, data_dir: Path | None) -> Place:

@@ -12,7 +12,7 @@ from registry.cli.messages import path_of, understood
 from registry.cli.options import AsJson, DataDir, Server, call
 from registry.cli.output import print_json, print_line, print_table, printable
 
-app = group("List the requests in flight, and give back what a holder does not.")
+app = group("List the requests in flight (if no command is named), and give back what a holder does not.")
 
 
 class _Lease(msgspec.Struct):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from tests.processes import program
 from tests.registry.cli.commands import ADMIN_KEY, Command, Served
 
 pytestmark = pytest.mark.usefixtures("served")
@@ -118,6 +119,16 @@ def test_odd_id(command: Command, id: str) -> None:
     assert command("backends", "drain", "--json", "--", id).json()["status"] == "draining"
     assert command("backends", "show", "--json", "--", id).json()["id"] == id
     assert command("backends", "remove", "--json", "--", id).json()["id"] == id
+
+
+def test_terminal_of_few_characters(command: Command, served: Served) -> None:
+    """What a terminal cannot show is shown by its number."""
+    command("backends", "add", "http://few", "--id", "ж")
+    arguments = ("-m", "registry", "backends", "show", "ж", "--data-dir", str(served.directory))
+    with program(*arguments, PYTHONIOENCODING="ascii") as run:
+        assert run.ends() == 0, run.stderr
+        assert "\\u0436" in run.stdout
+    command("backends", "remove", "ж")
 
 
 def test_refusals_of_the_server(command: Command) -> None:

@@ -7,6 +7,8 @@ import os
 import subprocess
 import sys
 from datetime import datetime
+from pathlib import Path
+from typing import BinaryIO
 
 import pytest
 
@@ -106,14 +108,19 @@ def test_change_on_one_line() -> None:
     assert "  session 3  " in change(RowChange("backends", "a"), by="").line()
 
 
+def writing_to(output: BinaryIO, *arguments: str) -> tuple[int, bytes]:
+    """Exit code and complaints of a command whose output goes somewhere; it is buffered, as it usually is."""
+    environment = {name: value for name, value in os.environ.items() if name != "PYTHONUNBUFFERED"}
+    command = [sys.executable, "-m", "registry", *arguments]
+    ran = subprocess.run(command, cwd=ROOT, env=environment, stdout=output, stderr=subprocess.PIPE, check=False)
+    return ran.returncode, ran.stderr
+
+
 @pytest.mark.parametrize("arguments", [["--version"], ["backends", "--help"]])
 def test_output_that_is_full(arguments: list[str]) -> None:
     """A full disk under the output is a sentence."""
-    with open("/dev/full", "wb") as full:  # noqa: PTH123 - a device
-        ran = subprocess.run(
-            [sys.executable, "-m", "registry", *arguments], cwd=ROOT, stdout=full, stderr=subprocess.PIPE, check=False
-        )
-    assert (ran.returncode, ran.stderr) == (1, b"actor-registry: No space left on device\n")
+    with Path("/dev/full").open("wb") as full:
+        assert writing_to(full, *arguments) == (1, b"actor-registry: No space left on device\n")
 
 
 def test_output_that_nobody_reads() -> None:
@@ -121,19 +128,19 @@ def test_output_that_nobody_reads() -> None:
     reading, writing = os.pipe()
     os.close(reading)
     with os.fdopen(writing, "wb") as pipe:
-        ran = subprocess.run(
-            [sys.executable, "-m", "registry", "--help"], cwd=ROOT, stdout=pipe, stderr=subprocess.PIPE, check=False
-        )
-    assert (ran.returncode, ran.stderr) == (1, b"")
-
-
-def test_terminal_of_few_characters() -> None:
-    """What a terminal cannot show is shown by its number."""
-    with program("-m", "registry", "history", "--help", PYTHONIOENCODING="ascii") as run:
-        assert run.ends() == 0, run.stderr
+        assert writing_to(pipe, "--help") == (1, b"")
 
 
 def test_help_is_quick() -> None:
     """Neither the HTTP client nor the server's libraries are loaded before a command needs them."""
     heavy = {"httpx2", "pydantic", "structlog", "yaml", "sqlite3", "fastapi", "starlette", "rich.table"}
     assert not loaded_by("registry.cli.app") & heavy
+
+
+def test_words_that_the_shell_completes() -> None:
+    """After the name of a group its commands are offered, and not the options of the one that is meant by default."""
+    script = "import sys; sys.argv = ['actor-registry']; from registry.cli.__main__ import main; sys.exit(main())"
+    words = {"COMP_WORDS": "actor-registry leases ", "COMP_CWORD": "2", "_ACTOR_REGISTRY_COMPLETE": "complete_bash"}
+    with program("-c", script, **words) as run:
+        run.ends()
+        assert run.stdout.split() == ["list", "release"]
