@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 from typing import Annotated, Self
 
 import msgspec
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
 from actors.forks import LINEAGE
 from registry.errors import InvalidField
@@ -24,7 +24,7 @@ from registry.state.records import (
     HeldLease,
     ModelRecord,
 )
-from registry.urls import id_from_url, normalise_url
+from registry.urls import MAX_URL_CHARS, URL_PATTERN, id_from_url, normalise_url
 
 
 def _url(value: str) -> str:
@@ -34,10 +34,24 @@ def _url(value: str) -> str:
         raise ValueError(error.reason) from error
 
 
-Url = Annotated[str, Field(min_length=1, max_length=2048), AfterValidator(_url)]
+Url = Annotated[
+    str, Field(min_length=1, max_length=MAX_URL_CHARS, json_schema_extra={"pattern": URL_PATTERN}), AfterValidator(_url)
+]
 Name = Annotated[str, Field(min_length=1, max_length=512)]
 Text = Annotated[str, Field(max_length=4096)]
-Tokens = Annotated[int, Field(ge=0, le=2**31 - 1)]
+
+
+def _whole(value: object) -> object:
+    return int(value) if isinstance(value, float) and value.is_integer() else value
+
+
+# Strict, so that a mistyped one is told and not guessed: "5" is no number, and 1 is not true. But 5.0 is 5, in JSON.
+_WHOLE = BeforeValidator(_whole)
+Flag = Annotated[bool, Field(strict=True)]
+Tokens = Annotated[int, Field(strict=True, ge=0, le=2**31 - 1), _WHOLE]
+Priority = Annotated[int, Field(strict=True, ge=-(2**31), le=2**31 - 1), _WHOLE]
+Weight = Annotated[int, Field(strict=True, ge=1, le=MAX_WEIGHT), _WHOLE]
+Concurrency = Annotated[int, Field(strict=True, ge=1, le=MAX_CONCURRENCY), _WHOLE]
 
 
 class Model(BaseModel):
@@ -61,9 +75,9 @@ class Model(BaseModel):
     id: Annotated[str, Field(min_length=1, max_length=1024)]
     name: Annotated[str, Field(max_length=1024)] = ""
     context_length: Tokens = 4096
-    supports_vision: bool = False
-    supports_tools: bool = False
-    supports_json_mode: bool = False
+    supports_vision: Flag = False
+    supports_tools: Flag = False
+    supports_json_mode: Flag = False
     max_output_tokens: Tokens | None = None
 
     @model_validator(mode="after")
@@ -108,12 +122,12 @@ class Backend(BaseModel):
     backend_type: BackendType = BackendType.GENERIC
     models: Annotated[Sequence[Model], Field(max_length=MAX_MODELS), AfterValidator(tuple)] = ()
     status: BackendStatus = BackendStatus.UNKNOWN
-    priority: Annotated[int, Field(ge=-(2**31), le=2**31 - 1)] = 0
+    priority: Priority = 0
     discovery_source: DiscoverySource = DiscoverySource.MANUAL
     metadata: Annotated[dict[Name, Text], Field(max_length=MAX_METADATA)] = {}
     labels: Annotated[dict[Name, Text], Field(max_length=MAX_LABELS)] = {}
-    weight: Annotated[int, Field(ge=1, le=MAX_WEIGHT)] = 1
-    max_concurrency: Annotated[int, Field(ge=1, le=MAX_CONCURRENCY)] | None = None
+    weight: Weight = 1
+    max_concurrency: Concurrency | None = None
     role: BackendRole = BackendRole.REGULAR
     connection: Connection = Connection.HTTP
 

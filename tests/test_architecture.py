@@ -27,7 +27,7 @@ LAYERS = (
     {"state"},
     {"policies"},
     {"metrics", "urls"},
-    {"errors", "kinds"},
+    {"errors", "kinds", "version"},
 )
 """The modules of `registry`, from the outermost to the innermost; each imports only what stands below it, or beside."""
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sys
-from importlib.metadata import PackageNotFoundError, version
 from typing import Annotated
 
 import typer
@@ -11,6 +10,7 @@ import typer
 from actors.errors import ActorsError
 from registry.cli.serve import serve
 from registry.errors import ConfigError
+from registry.version import installed_version
 
 app = typer.Typer(
     name="actor-registry",
@@ -21,11 +21,7 @@ app = typer.Typer(
 
 def _version(wanted: bool) -> None:
     if wanted:
-        try:
-            installed = version("actor-registry")
-        except PackageNotFoundError:
-            installed = "(run from a checkout that is not installed)"
-        typer.echo(f"actor-registry {installed}")
+        typer.echo(f"actor-registry {installed_version()}")
         raise typer.Exit
 
 
