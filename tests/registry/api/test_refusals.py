@@ -185,7 +185,7 @@ def changes(served: Served) -> Iterator[tuple[str, str]]:
 )
 def test_changes_need_the_key(served: Served, authorization: str | None) -> None:
     """401 for every change without the key, before anything else is looked at; reads need none."""
-    headers = {} if authorization is None else {"authorization": authorization.encode("latin-1")}
+    headers = {} if authorization is None else {b"authorization": authorization.encode("latin-1")}
     found = list(changes(served))
     assert len(found) >= 7
     for method, path in found:
