@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import select
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import msgspec
 
@@ -13,6 +13,7 @@ from actors.channel import LONGEST_WAIT_S, Channel
 from actors.clock import Clock, SystemClock
 from actors.errors import CallError, CommandError, Overloaded, QueueClosed, SystemStopped
 from actors.forks import LINEAGE, Rejoin, cannot_rejoin
+from actors.history import MAX_STEPS, Watched, decode_watched
 from actors.session import FRAME_BYTES, Call, OnOrphan, Session
 from actors.spinning import Spinning
 from actors.statistics import OwnerStatistics, SessionStatistics
@@ -138,6 +139,33 @@ class Client:
 
     def owner_statistics(self, *, timeout: float = DEFAULT_TIMEOUT_S) -> OwnerStatistics:
         """A snapshot of the owner; raises as `ask`."""
+        raw = self._question(Session.inspect, timeout)
+        return msgspec.msgpack.decode(raw, type=OwnerStatistics)
+
+    def watch(
+        self, since: int | None, *, limit: int = MAX_STEPS, wait: bool = True, timeout: float = DEFAULT_TIMEOUT_S
+    ) -> Watched:
+        """What has changed.
+
+        Args:
+            since: The steps after this revision; None for the latest ones.
+            limit: So many steps at most. Long ones are fewer.
+            wait: Whether to wait for a step if there is none yet; other threads' calls go on meanwhile.
+            timeout: Longest wait in seconds; then `CallTimeout`.
+
+        Raises:
+            Compacted: The history does not reach back to `since`.
+            CommandInvalid: There is no such revision yet.
+            CallError: As of `ask`.
+        """
+
+        def begin(session: Session, deadline: float) -> Call:
+            return session.watch(since, limit, deadline, wait=wait)
+
+        return decode_watched(self._question(begin, timeout))
+
+    def _question(self, begin: Callable[[Session, float], Call], timeout: float) -> msgspec.Raw:
+        """Ask what is no command; raises as `ask`."""
         deadline = self._clock.monotonic() + timeout
         if self._absent:
             self._return(timeout)
@@ -145,9 +173,9 @@ class Client:
         try:
             with self._lock:
                 self._wait_for_room(0, deadline)
-                call = self.session.inspect(deadline)
+                call = begin(self.session, deadline)
                 self._wait_for_answer(call)
-            return msgspec.msgpack.decode(call.value(), type=OwnerStatistics)
+            return call.value()
         except BaseException as error:
             self._leave_call(call, error)
             raise

@@ -7,7 +7,6 @@ import pytest
 from actors.errors import CommandError
 from registry.errors import (
     BackendNotFound,
-    Compacted,
     ConfigError,
     DuplicateBackend,
     InvalidField,
@@ -24,7 +23,6 @@ REFUSALS = [
     ModelNotFound("m", ["n", "o"]),
     NoBackendAvailable("m", 1.5),
     LeaseNotFound(7),
-    Compacted(3, 9),
 ]
 
 
