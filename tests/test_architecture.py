@@ -24,7 +24,8 @@ LAYERS = (
     {"client", "owner"},
     {"operations", "watching"},
     {"commands", "models", "stores"},
-    {"state", "policies"},
+    {"state"},
+    {"policies"},
     {"metrics", "urls"},
     {"errors", "kinds"},
 )

@@ -13,7 +13,9 @@ from registry.errors import (
     LeaseNotFound,
     ModelNotFound,
     NoBackendAvailable,
+    QueueFull,
     RegistryError,
+    RevisionMismatch,
 )
 
 REFUSALS = [
@@ -22,6 +24,10 @@ REFUSALS = [
     InvalidField("url", "has no host"),
     ModelNotFound("m", ["n", "o"]),
     NoBackendAvailable("m", 1.5),
+    NoBackendAvailable("m", 1.5, busy=True),
+    QueueFull("m", 1_000),
+    RevisionMismatch("b", 3, 4),
+    RevisionMismatch("b", 3, None),
     LeaseNotFound(7),
 ]
 
