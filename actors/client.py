@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import select
 import threading
 from collections.abc import Callable, Sequence
@@ -59,7 +58,6 @@ class Client:
         self._poll = select.poll()
         self._poll.register(channel.fileno(), select.POLLIN)
         self._polls_for_room = False
-        self._look = functools.partial(self._poll.poll, 0)
         self._spinning = Spinning()
 
     def ask(
@@ -269,7 +267,9 @@ class Client:
 
     def _expire_if_due(self, call: Call) -> None:
         if not call.done and self._clock.monotonic() >= call.deadline:
-            self.session.expire(call)
+            self._receive()  # after a wait that took too long (a stopped process) it may have been there for long
+            if not call.done:
+                self.session.expire(call)
 
     def _wait_safely(self, deadline: float) -> None:
         try:
@@ -289,13 +289,7 @@ class Client:
         gone: QueueClosed | None = None
         try:
             self._lock.release()
-            # With other threads' calls under way, the processor time of a look would be theirs.
-            alone = remaining_s > 0 and self.session.unanswered <= 1
-            if not alone or self._spinning.until(self._look) is None:
-                if remaining_s > LONGEST_WAIT_S and not self._polls_for_room:
-                    message = self._channel.wait_and_receive()
-                else:
-                    self._poll.poll(remaining_s * 1_000)
+            message = self._wait_unlocked(remaining_s)
         except QueueClosed as error:
             gone = error
         finally:
@@ -310,10 +304,21 @@ class Client:
             if self.session.has_outgoing:
                 self._send()
         else:
-            # After a wait that took too long (a stopped process) answers are read before any deadline expires.
             self._receive()
         if self._sleepers:
             self._changed.notify_all()
+
+    def _wait_unlocked(self, seconds: float) -> bytes | None:
+        """Wait for a message; None if something else may have come of it, room to send or the end of the time."""
+        # With other threads' calls under way, the processor time of a look would be theirs.
+        if seconds > 0 and self.session.unanswered <= 1:
+            message = self._spinning.until(self._channel.receive)
+            if message is not None:
+                return message
+        if seconds > LONGEST_WAIT_S and not self._polls_for_room:
+            return self._channel.wait_and_receive()
+        self._poll.poll(seconds * 1_000)
+        return None
 
     def _sleep(self, seconds: float) -> None:
         """Another thread reads; wait until it has read something, or must hand over."""

@@ -178,15 +178,16 @@ class Engine:
             self.turn.say(session, number, known)
             return
         call = (session, number)
-        if number in peer.acknowledged or number < 1:
+        acknowledged = peer.acknowledged
+        if number <= acknowledged.upto or (acknowledged.above and number in acknowledged):
             self.turn.refuse(call, CommandStale(number))
             return
-        if ask.answered > peer.acknowledged.upto:
+        if ask.answered > acknowledged.upto:
             peer.acknowledge(min(ask.answered, number - 1))
-        if call in self._waiting:
+        if self._waiting.get(call) is not None:
             return  # it is sent again; its answer is still to come
         try:
-            if call in self._crashed or ask.deadline < self._clock.monotonic() or peer.is_full:
+            if ask.deadline < self._clock.monotonic() or peer.is_full or call in self._crashed:
                 raise self._why_not(call, ask.deadline)
             if isinstance(ask, Batch):
                 self._batch(call, self._commands(ask, posthumous=posthumous), ask.deadline, atomic=ask.atomic)
