@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import UTC, datetime
-from typing import Annotated, Self
+from typing import Annotated, Any, Self
 
 import msgspec
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
 from actors.forks import LINEAGE
+from actors.history import StoredStep
 from registry.errors import InvalidField
 from registry.kinds import BackendRole, BackendStatus, BackendType, Connection, DiscoverySource
 from registry.state.records import (
@@ -253,6 +254,61 @@ class LeaseView(BaseModel):
     def of(cls, held: HeldLease) -> Self:
         """The view of what the owner hands out."""
         return cls.model_construct(**msgspec.structs.asdict(held))
+
+
+class RowChange(BaseModel):
+    """What became of one record of the durable state.
+
+    Attributes:
+        table: The table that it is in, such as `backends`.
+        key: Its key there.
+        before: What it was; None if it was not there.
+        after: What it is; None if it is not there any more.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    table: str
+    key: Any
+    before: Any
+    after: Any
+
+
+class Change(BaseModel):
+    """One durable change: what a command did, or an atomic batch, or an event.
+
+    Attributes:
+        revision: Its number; they rise by one.
+        at: When it was made (UTC).
+        session: The session that made it; 0 for the owner itself.
+        by: The name of that session's process, such as `gateway-1` or `attached pid 4711`; empty if nobody knows it.
+        cause: What made it: the command's name, `Batch`, `tick` or `session_ended`.
+        rows: The records that it changed, in order.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    revision: int
+    at: datetime
+    session: int
+    by: str
+    cause: str
+    rows: tuple[RowChange, ...]
+
+    @classmethod
+    def of(cls, step: StoredStep) -> Self:
+        """The change that a step of the history stands for."""
+        return cls.model_construct(
+            revision=step.revision,
+            at=datetime.fromtimestamp(step.wall_s, UTC),
+            session=step.session,
+            by=step.by,
+            cause=step.cause,
+            rows=tuple(
+                RowChange.model_construct(table=row.table, key=row.key, before=row.before, after=row.after)
+                for row in step.changes
+            ),
+        )
 
 
 class Lease(msgspec.Struct, frozen=True):

@@ -224,6 +224,7 @@ class _Ephemeral:
         self.load = journal.load
         self.commit = journal.commit
         self.holds = journal.holds
+        self.history = journal.history
 
     def close(self) -> None:
         """Finish and remove everything."""

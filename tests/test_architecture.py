@@ -22,7 +22,7 @@ LAYERS = (
     {"connection"},
     {"directory"},
     {"client", "owner"},
-    {"operations"},
+    {"operations", "watching"},
     {"commands", "models", "stores"},
     {"state"},
     {"policies"},
