@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import msgspec
 
@@ -13,6 +13,7 @@ from actors.client import DEFAULT_TIMEOUT_S
 from actors.clock import Clock, SystemClock
 from actors.errors import CallError, CallTimeout, CommandError, Overloaded, QueueClosed, SystemStopped
 from actors.forks import LINEAGE, Rejoin, cannot_rejoin
+from actors.history import MAX_STEPS, Watched, decode_watched
 from actors.session import FRAME_BYTES, Call, OnOrphan, Session
 from actors.statistics import OwnerStatistics, SessionStatistics
 
@@ -96,14 +97,29 @@ class AsyncClient:
 
     async def owner_statistics(self, *, timeout: float = DEFAULT_TIMEOUT_S) -> OwnerStatistics:
         """A snapshot of the owner; raises as `ask`."""
+        raw = await self._question(Session.inspect, timeout)
+        return msgspec.msgpack.decode(raw, type=OwnerStatistics)
+
+    async def watch(
+        self, since: int | None, *, limit: int = MAX_STEPS, wait: bool = True, timeout: float = DEFAULT_TIMEOUT_S
+    ) -> Watched:
+        """What has changed; see `Client.watch`."""
+
+        def begin(session: Session, deadline: float) -> Call:
+            return session.watch(since, limit, deadline, wait=wait)
+
+        return decode_watched(await self._question(begin, timeout))
+
+    async def _question(self, begin: Callable[[Session, float], Call], timeout: float) -> msgspec.Raw:
+        """Ask what is no command; raises as `ask`."""
         deadline = self._clock.monotonic() + timeout
         if self._absent:
             await self._return(timeout)
         if self._queueing or not self.session.has_room:
             await self._room(deadline)
-        call = self.session.inspect(deadline)
+        call = begin(self.session, deadline)
         await self._answer(call)
-        return msgspec.msgpack.decode(call.value(), type=OwnerStatistics)
+        return call.value()
 
     def statistics(self) -> SessionStatistics:
         """A snapshot of this end."""

@@ -33,6 +33,7 @@ LONGEST_WAIT_S = 0.2
 
 _LONGEST_WAIT = struct.pack("@qq", 0, round(LONGEST_WAIT_S * 1e6))
 _DONTWAIT = socket.MSG_DONTWAIT
+_MAY_WAIT = 0
 
 _FIRST = 1
 _LAST = 2
@@ -264,15 +265,6 @@ class Channel:
 
     # -- receiving -------------------------------------------------------------------------------------------
 
-    def receive(self) -> bytes | None:
-        """The next message, or None when there is none now.
-
-        Raises:
-            QueueClosed: The other end is gone and everything it sent has been read.
-            MessageTooLarge: The parts of a message add up to more than the limit; the message is dropped.
-        """
-        return self._receive(_DONTWAIT)
-
     def wait_and_receive(self) -> bytes | None:
         """The next message, or None when there was none for `LONGEST_WAIT_S`: one system call instead of two.
 
@@ -280,9 +272,18 @@ class Channel:
             QueueClosed: The other end is gone and everything it sent has been read.
             MessageTooLarge: The parts of a message add up to more than the limit; the message is dropped.
         """
-        return self._receive(0)
+        return self.receive(_MAY_WAIT)
 
-    def _receive(self, flags: int) -> bytes | None:
+    def receive(self, flags: int = _DONTWAIT) -> bytes | None:
+        """The next message, or None when there is none now.
+
+        Args:
+            flags: How the socket is read.
+
+        Raises:
+            QueueClosed: The other end is gone and everything it sent has been read.
+            MessageTooLarge: The parts of a message add up to more than the limit; the message is dropped.
+        """
         while True:
             try:
                 packet = self._recv(PART_BYTES + 1, flags)

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import functools
 import select
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import msgspec
 
@@ -13,6 +12,7 @@ from actors.channel import LONGEST_WAIT_S, Channel
 from actors.clock import Clock, SystemClock
 from actors.errors import CallError, CommandError, Overloaded, QueueClosed, SystemStopped
 from actors.forks import LINEAGE, Rejoin, cannot_rejoin
+from actors.history import MAX_STEPS, Watched, decode_watched
 from actors.session import FRAME_BYTES, Call, OnOrphan, Session
 from actors.spinning import Spinning
 from actors.statistics import OwnerStatistics, SessionStatistics
@@ -58,7 +58,6 @@ class Client:
         self._poll = select.poll()
         self._poll.register(channel.fileno(), select.POLLIN)
         self._polls_for_room = False
-        self._look = functools.partial(self._poll.poll, 0)
         self._spinning = Spinning()
 
     def ask(
@@ -138,6 +137,33 @@ class Client:
 
     def owner_statistics(self, *, timeout: float = DEFAULT_TIMEOUT_S) -> OwnerStatistics:
         """A snapshot of the owner; raises as `ask`."""
+        raw = self._question(Session.inspect, timeout)
+        return msgspec.msgpack.decode(raw, type=OwnerStatistics)
+
+    def watch(
+        self, since: int | None, *, limit: int = MAX_STEPS, wait: bool = True, timeout: float = DEFAULT_TIMEOUT_S
+    ) -> Watched:
+        """What has changed.
+
+        Args:
+            since: The steps after this revision; None for the latest ones.
+            limit: So many steps at most. Long ones are fewer.
+            wait: Whether to wait for a step if there is none yet; other threads' calls go on meanwhile.
+            timeout: Longest wait in seconds; then `CallTimeout`.
+
+        Raises:
+            Compacted: The history does not reach back to `since`.
+            CommandInvalid: There is no such revision yet.
+            CallError: As of `ask`.
+        """
+
+        def begin(session: Session, deadline: float) -> Call:
+            return session.watch(since, limit, deadline, wait=wait)
+
+        return decode_watched(self._question(begin, timeout))
+
+    def _question(self, begin: Callable[[Session, float], Call], timeout: float) -> msgspec.Raw:
+        """Ask what is no command; raises as `ask`."""
         deadline = self._clock.monotonic() + timeout
         if self._absent:
             self._return(timeout)
@@ -145,9 +171,9 @@ class Client:
         try:
             with self._lock:
                 self._wait_for_room(0, deadline)
-                call = self.session.inspect(deadline)
+                call = begin(self.session, deadline)
                 self._wait_for_answer(call)
-            return msgspec.msgpack.decode(call.value(), type=OwnerStatistics)
+            return call.value()
         except BaseException as error:
             self._leave_call(call, error)
             raise
@@ -241,7 +267,9 @@ class Client:
 
     def _expire_if_due(self, call: Call) -> None:
         if not call.done and self._clock.monotonic() >= call.deadline:
-            self.session.expire(call)
+            self._receive()  # after a wait that took too long (a stopped process) it may have been there for long
+            if not call.done:
+                self.session.expire(call)
 
     def _wait_safely(self, deadline: float) -> None:
         try:
@@ -261,13 +289,7 @@ class Client:
         gone: QueueClosed | None = None
         try:
             self._lock.release()
-            # With other threads' calls under way, the processor time of a look would be theirs.
-            alone = remaining_s > 0 and self.session.unanswered <= 1
-            if not alone or self._spinning.until(self._look) is None:
-                if remaining_s > LONGEST_WAIT_S and not self._polls_for_room:
-                    message = self._channel.wait_and_receive()
-                else:
-                    self._poll.poll(remaining_s * 1_000)
+            message = self._wait_unlocked(remaining_s)
         except QueueClosed as error:
             gone = error
         finally:
@@ -282,10 +304,21 @@ class Client:
             if self.session.has_outgoing:
                 self._send()
         else:
-            # After a wait that took too long (a stopped process) answers are read before any deadline expires.
             self._receive()
         if self._sleepers:
             self._changed.notify_all()
+
+    def _wait_unlocked(self, seconds: float) -> bytes | None:
+        """Wait for a message; None if something else may have come of it, room to send or the end of the time."""
+        # With other threads' calls under way, the processor time of a look would be theirs.
+        if seconds > 0 and self.session.unanswered <= 1:
+            message = self._spinning.until(self._channel.receive)
+            if message is not None:
+                return message
+        if seconds > LONGEST_WAIT_S and not self._polls_for_room:
+            return self._channel.wait_and_receive()
+        self._poll.poll(seconds * 1_000)
+        return None
 
     def _sleep(self, seconds: float) -> None:
         """Another thread reads; wait until it has read something, or must hand over."""

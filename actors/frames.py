@@ -71,6 +71,26 @@ class Inspect(msgspec.Struct, frozen=True, array_like=True, tag="inspect"):
     answered: int
 
 
+class Watch(msgspec.Struct, frozen=True, array_like=True, tag="watch"):
+    """Worker to owner: what has changed? Answered with `history.Watched`; nothing is done, so it may be asked again.
+
+    Attributes:
+        number: As of an `Ask`.
+        deadline: As of an `Ask`.
+        answered: As of an `Ask`.
+        since: The steps after this revision; None for the latest ones.
+        limit: So many steps at most.
+        wait: Whether to wait for a step if there is none yet.
+    """
+
+    number: int
+    deadline: float
+    answered: int
+    since: int | None
+    limit: int
+    wait: bool
+
+
 class Cancel(msgspec.Struct, frozen=True, array_like=True, tag="cancel"):
     """Worker to owner: nobody waits for this command any more. If the actor has put it off, it is given up."""
 
@@ -146,10 +166,10 @@ class Refused(msgspec.Struct, frozen=True, array_like=True, tag="refused"):
     reason: str
 
 
-Numbered = Ask | Batch | Inspect
+Numbered = Ask | Batch | Inspect | Watch
 """What is answered, by its number."""
 
-ToOwner = Hello | Ask | Batch | Inspect | Cancel | Acked | Bye
+ToOwner = Hello | Ask | Batch | Inspect | Watch | Cancel | Acked | Bye
 ToWorker = Welcome | Answer | Refused
 
 encode = msgspec.msgpack.Encoder().encode

@@ -20,7 +20,7 @@ from actors.channel import Channel
 from actors.clock import Clock, SystemClock
 from actors.errors import UNDECODABLE, MessageTooLarge, QueueClosed
 from actors.exits import Exit
-from actors.frames import Acked, Ask, Batch, Bye, Cancel, Hello, Inspect, Refused, ToOwner, Welcome
+from actors.frames import Acked, Ask, Batch, Bye, Cancel, Hello, Inspect, Refused, ToOwner, Watch, Welcome
 from actors.journal import Journal
 from actors.processes.child import Child
 from actors.processes.control import Begin, Control, Died, Ended, FreshLog, Join, Leave, ToChild
@@ -197,8 +197,8 @@ class Owner:
     def _heard(self, message: ToChild, fds: list[int]) -> None:
         match message:
             case Join():
-                for session, fd in zip(message.sessions, fds, strict=True):
-                    self._join(session, fd)
+                for session, name, fd in zip(message.sessions, message.names, fds, strict=True):
+                    self._join(session, name, fd)
             case Died():
                 self._deaths[message.session] = message.exit
                 if message.session in self._departing:
@@ -210,10 +210,10 @@ class Owner:
             case _:
                 pass
 
-    def _join(self, session: int, fd: int) -> None:
+    def _join(self, session: int, name: str, fd: int) -> None:
         member = Member(session, Channel.from_fd(fd))
         self._members[fd] = self._sessions[session] = member
-        self._engine.join(session)
+        self._engine.join(session, name)
         self._epoll.register(fd, member.events)
         self._welcome(member)
 
@@ -341,18 +341,28 @@ class Owner:
                 self._engine.acknowledge(session, frame.answered)
             else:
                 self._welcome(member)  # that of this epoch is still under way, or was lost in the other process
-        elif member.greeted:
-            match frame:
-                case Ask() | Batch():
-                    self._engine.ask(session, frame, posthumous=member.gone)
-                case Acked(answered):
-                    self._engine.acknowledge(session, answered)
-                case Cancel(number):
-                    self._engine.cancel(session, number)
-                case Inspect(number):
-                    self._engine.reply(session, number, self.statistics())
-                case Bye():
-                    member.left = True
+        elif not member.greeted:
+            pass
+        elif isinstance(frame, Ask | Batch):
+            self._engine.ask(session, frame, posthumous=member.gone)
+        else:
+            self._take_besides(member, frame)
+
+    def _take_besides(self, member: Member, frame: Acked | Bye | Cancel | Inspect | Watch) -> None:
+        """Take what is no command."""
+        session = member.session
+        match frame:
+            case Acked(answered):
+                self._engine.acknowledge(session, answered)
+            case Cancel(number):
+                self._engine.cancel(session, number)
+            case Inspect(number):
+                self._engine.reply(session, number, self.statistics())
+            case Watch():
+                if not member.gone:
+                    self._engine.observers.watch(session, frame)
+            case Bye():
+                member.left = True
 
     def _refuse(self, member: Member, reason: str) -> None:
         if not member.misunderstood:  # one line tells of a broken program; it must not flood the log as well

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import functools
 import mmap
 import os
 import struct
+from collections.abc import Callable
 
 _BEATS = struct.Struct("<Q")
 _MARK = struct.Struct("<QQ")  # session and number of the command that is being applied; session 0 for none
@@ -27,12 +29,16 @@ class Pulse:
 
     Args:
         fd: The memfd; the pulse owns the descriptor from now on.
+
+    Attributes:
+        mark: Notes that this command (session and number) is about to be applied; 0 and 0 that it is done.
     """
 
     def __init__(self, fd: int) -> None:
         self._fd = fd
         self._map = mmap.mmap(fd, mmap.PAGESIZE)
         self._count = self.beats
+        self.mark: Callable[[int, int], None] = functools.partial(_MARK.pack_into, self._map, _MARK_AT)
 
     @classmethod
     def create(cls) -> Pulse:
@@ -52,13 +58,9 @@ class Pulse:
         self._count += 1
         _BEATS.pack_into(self._map, 0, self._count)
 
-    def mark(self, session: int, number: int) -> None:
-        """This command is about to be applied."""
-        _MARK.pack_into(self._map, _MARK_AT, session, number)
-
     def clear(self) -> None:
         """No command is being applied."""
-        _MARK.pack_into(self._map, _MARK_AT, 0, 0)
+        self.mark(0, 0)
 
     # -- the supervisor's side -------------------------------------------------------------------------------
 

@@ -16,7 +16,7 @@ import msgspec
 from actors import frames
 from actors.clock import Clock
 from actors.errors import CallError, CallTimeout, CommandError, OutcomeUnknown, Overloaded, SystemStopped
-from actors.frames import Acked, Answer, Ask, Batch, Bye, Cancel, Hello, Inspect, Numbered, Refused, Welcome
+from actors.frames import Acked, Answer, Ask, Batch, Bye, Cancel, Hello, Inspect, Numbered, Refused, Watch, Welcome
 from actors.ranges import Range, Ranges
 from actors.statistics import QueueStatistics, SessionStatistics
 
@@ -176,6 +176,11 @@ class Session:
     def inspect(self, deadline: float) -> Call:
         """Ask for the owner's statistics."""
         return self._begin(Inspect(self._next_number, deadline, self._answered.upto), changes=False)
+
+    def watch(self, since: int | None, limit: int, deadline: float, *, wait: bool) -> Call:
+        """Ask for what has changed; see `frames.Watch`."""
+        watch = Watch(self._next_number, deadline, self._answered.upto, since, limit, wait)
+        return self._begin(watch, changes=False)
 
     def tell(self, command: bytes) -> None:
         """Begin a command whose answer nobody looks at; it is done exactly once all the same, however late.

@@ -35,6 +35,10 @@ class Table(Generic[K, R]):
         on_change: Told each change (key, before, after), also when one is reverted or restored: keeps what is
             derived from the table, such as an index.
 
+    Attributes:
+        get: Gives the record of a key, or None.
+        changes: What was done and is not stored yet.
+
     >>> table = Table("numbers", str, int, durable=False)
     >>> table.put("one", 1)
     >>> table.get("one")
@@ -43,7 +47,7 @@ class Table(Generic[K, R]):
     [('one', None, 1)]
     """
 
-    __slots__ = ("_on_change", "_rows", "changes", "decode_key", "decode_record", "durable", "name")
+    __slots__ = ("_on_change", "_rows", "changes", "decode_key", "decode_record", "durable", "get", "name")
 
     def __init__(
         self,
@@ -58,13 +62,10 @@ class Table(Generic[K, R]):
         self.durable = durable
         self.changes: list[Change] = []
         self._rows: dict[K, R] = {}
+        self.get: Callable[[K], R | None] = self._rows.get  # not a method around it: every command reads
         self._on_change = on_change
         self.decode_key = _converter(key)
         self.decode_record = _converter(record)
-
-    def get(self, key: K) -> R | None:
-        """The record, or None."""
-        return self._rows.get(key)
 
     def __contains__(self, key: K) -> bool:
         return key in self._rows

@@ -17,8 +17,9 @@ from actors.forks import Rejoin, cannot_rejoin
 from actors.statistics import OwnerStatistics, SessionStatistics
 from registry import commands as c
 from registry.kinds import Outcome
-from registry.models import Lease
+from registry.models import Change, Lease
 from registry.operations import NOTHING, AsyncFace, BlockingFace, Call, Operations, release_command, results_of
+from registry.watching import AsyncChanges, Changes, HistoryReading
 
 T = TypeVar("T")
 
@@ -85,6 +86,36 @@ class Registry(Operations, BlockingFace):
             self.release(lease, outcome=Outcome.SERVER_ERROR)
             raise
         self.release(lease)
+
+    def watch(self, since: int | None = None) -> Changes:
+        """Every durable change after a revision, in order, without a gap, as it is made; it never ends by itself.
+
+        Args:
+            since: The revision, such as that of a list; None for what is made from now on.
+
+        Raises:
+            Compacted: The history does not reach back that far; read everything, and go on from there.
+            CommandInvalid: There is no such revision yet.
+            SystemStopped: The system has stopped, or this registry was closed.
+        """
+        return Changes(self._client, since)
+
+    def history(self, since: int | None = 0, limit: int = 100) -> list[Change]:
+        """The durable changes after a revision, in order, at most `limit` of them (1 to 10,000).
+
+        Args:
+            since: The revision; None for the latest changes.
+            limit: Most changes.
+
+        Raises:
+            Compacted: The history does not reach back that far.
+            CommandInvalid: There is no such revision yet.
+            InvalidField: `limit` is out of its limits.
+        """
+        reading = HistoryReading(since, limit)
+        while reading.wanted:
+            reading.take(self._client.watch(reading.since, limit=reading.wanted, wait=False))
+        return reading.changes
 
     def statistics(self) -> SessionStatistics:
         """A snapshot of this process's session and its end of the queue."""
@@ -174,6 +205,17 @@ class AsyncRegistry(Operations, AsyncFace):
     def count_http_error(self, code: int) -> None:
         """Count an error that this process answered to an HTTP client, without waiting."""
         self._client.tell(_encode(c.CountHttpError(code)))
+
+    def watch(self, since: int | None = None) -> AsyncChanges:
+        """Every durable change after a revision; see `Registry.watch`. None: from the first step of the loop on."""
+        return AsyncChanges(self._client, since)
+
+    async def history(self, since: int | None = 0, limit: int = 100) -> list[Change]:
+        """The durable changes after a revision; see `Registry.history`."""
+        reading = HistoryReading(since, limit)
+        while reading.wanted:
+            reading.take(await self._client.watch(reading.since, limit=reading.wanted, wait=False))
+        return reading.changes
 
     def statistics(self) -> SessionStatistics:
         """A snapshot of this process's session and its end of the queue."""

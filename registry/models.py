@@ -4,16 +4,28 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import UTC, datetime
-from typing import Annotated, Self
+from typing import Annotated, Any, Self
 
 import msgspec
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
 from actors.forks import LINEAGE
+from actors.history import StoredStep
 from registry.errors import InvalidField
-from registry.kinds import BackendStatus, BackendType, DiscoverySource
-from registry.state.records import MAX_METADATA, MAX_MODELS, BackendRecord, BackendState, ModelRecord
-from registry.urls import id_from_url, normalise_url
+from registry.kinds import BackendRole, BackendStatus, BackendType, Connection, DiscoverySource
+from registry.state.records import (
+    MAX_CONCURRENCY,
+    MAX_LABELS,
+    MAX_METADATA,
+    MAX_MODELS,
+    MAX_WEIGHT,
+    BackendListing,
+    BackendRecord,
+    BackendState,
+    HeldLease,
+    ModelRecord,
+)
+from registry.urls import MAX_URL_CHARS, URL_PATTERN, id_from_url, normalise_url
 
 
 def _url(value: str) -> str:
@@ -23,9 +35,24 @@ def _url(value: str) -> str:
         raise ValueError(error.reason) from error
 
 
-Url = Annotated[str, Field(min_length=1, max_length=2048), AfterValidator(_url)]
+Url = Annotated[
+    str, Field(min_length=1, max_length=MAX_URL_CHARS, json_schema_extra={"pattern": URL_PATTERN}), AfterValidator(_url)
+]
 Name = Annotated[str, Field(min_length=1, max_length=512)]
-Tokens = Annotated[int, Field(ge=0, le=2**31 - 1)]
+Text = Annotated[str, Field(max_length=4096)]
+
+
+def _whole(value: object) -> object:
+    return int(value) if isinstance(value, float) and value.is_integer() else value
+
+
+# Strict, so that a mistyped one is told and not guessed: "5" is no number, and 1 is not true. But 5.0 is 5, in JSON.
+_WHOLE = BeforeValidator(_whole)
+Flag = Annotated[bool, Field(strict=True)]
+Tokens = Annotated[int, Field(strict=True, ge=0, le=2**31 - 1), _WHOLE]
+Priority = Annotated[int, Field(strict=True, ge=-(2**31), le=2**31 - 1), _WHOLE]
+Weight = Annotated[int, Field(strict=True, ge=1, le=MAX_WEIGHT), _WHOLE]
+Concurrency = Annotated[int, Field(strict=True, ge=1, le=MAX_CONCURRENCY), _WHOLE]
 
 
 class Model(BaseModel):
@@ -49,9 +76,9 @@ class Model(BaseModel):
     id: Annotated[str, Field(min_length=1, max_length=1024)]
     name: Annotated[str, Field(max_length=1024)] = ""
     context_length: Tokens = 4096
-    supports_vision: bool = False
-    supports_tools: bool = False
-    supports_json_mode: bool = False
+    supports_vision: Flag = False
+    supports_tools: Flag = False
+    supports_json_mode: Flag = False
     max_output_tokens: Tokens | None = None
 
     @model_validator(mode="after")
@@ -78,6 +105,11 @@ class Backend(BaseModel):
         priority: Lower is preferred, where a policy looks at it.
         discovery_source: How it became known.
         metadata: Whatever else is known of it. No secrets: it is stored and shown.
+        labels: To choose backends by in lists.
+        weight: How many requests it is given for each one of a backend of weight 1.
+        max_concurrency: Most requests in flight on it; None for no limit.
+        role: Which part of a request it does.
+        connection: How it is spoken to.
 
     >>> Backend(url="http://127.0.0.1:8001/", models=[Model(id="m")]).id
     '127.0.0.1:8001'
@@ -91,9 +123,14 @@ class Backend(BaseModel):
     backend_type: BackendType = BackendType.GENERIC
     models: Annotated[Sequence[Model], Field(max_length=MAX_MODELS), AfterValidator(tuple)] = ()
     status: BackendStatus = BackendStatus.UNKNOWN
-    priority: Annotated[int, Field(ge=-(2**31), le=2**31 - 1)] = 0
+    priority: Priority = 0
     discovery_source: DiscoverySource = DiscoverySource.MANUAL
-    metadata: Annotated[dict[Name, Annotated[str, Field(max_length=4096)]], Field(max_length=MAX_METADATA)] = {}
+    metadata: Annotated[dict[Name, Text], Field(max_length=MAX_METADATA)] = {}
+    labels: Annotated[dict[Name, Text], Field(max_length=MAX_LABELS)] = {}
+    weight: Weight = 1
+    max_concurrency: Concurrency | None = None
+    role: BackendRole = BackendRole.REGULAR
+    connection: Connection = Connection.HTTP
 
     @model_validator(mode="after")
     def _id_from_url_unless_given(self) -> Self:
@@ -117,6 +154,7 @@ class BackendView(BaseModel):
         pending_requests: Requests in flight at that moment.
         total_requests: Requests that have ended since the system started.
         avg_latency_ms: Moving average of whole requests; 0 before the first.
+        revision: Number of the latest durable change of this backend; counts and checks are none.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -135,6 +173,12 @@ class BackendView(BaseModel):
     avg_latency_ms: int
     discovery_source: DiscoverySource
     metadata: dict[str, str]
+    labels: dict[str, str] = {}
+    weight: int = 1
+    max_concurrency: int | None = None
+    role: BackendRole = BackendRole.REGULAR
+    connection: Connection = Connection.HTTP
+    revision: int = 0
 
     @classmethod
     def of(cls, state: BackendState) -> Self:
@@ -155,6 +199,115 @@ class BackendView(BaseModel):
             avg_latency_ms=state.avg_latency_ms,
             discovery_source=record.discovery_source,
             metadata=record.metadata,
+            labels=record.labels,
+            weight=record.weight,
+            max_concurrency=record.max_concurrency,
+            role=record.role,
+            connection=record.connection,
+            revision=record.revision,
+        )
+
+
+class BackendList(BaseModel):
+    """Some backends at one moment.
+
+    Attributes:
+        revision: Number of the latest durable change at that moment.
+        backends: In order of their arrival.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    revision: int
+    backends: tuple[BackendView, ...]
+
+    @classmethod
+    def of(cls, listing: BackendListing) -> Self:
+        """The list of what the owner hands out (which it has checked before)."""
+        return cls.model_construct(
+            revision=listing.revision, backends=tuple(BackendView.of(state) for state in listing.backends)
+        )
+
+
+class LeaseView(BaseModel):
+    """A lease at one moment: who has a request in flight on which backend.
+
+    Attributes:
+        id: Its number.
+        backend: Id of the backend.
+        model: The model asked for.
+        session: Who holds it.
+        age_s: Seconds since it was granted.
+        remaining_s: Seconds until it is taken back by itself; below 0 if that is overdue by a moment.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    id: int
+    backend: str
+    model: str
+    session: int
+    age_s: float
+    remaining_s: float
+
+    @classmethod
+    def of(cls, held: HeldLease) -> Self:
+        """The view of what the owner hands out."""
+        return cls.model_construct(**msgspec.structs.asdict(held))
+
+
+class RowChange(BaseModel):
+    """What became of one record of the durable state.
+
+    Attributes:
+        table: The table that it is in, such as `backends`.
+        key: Its key there.
+        before: What it was; None if it was not there.
+        after: What it is; None if it is not there any more.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    table: str
+    key: Any
+    before: Any
+    after: Any
+
+
+class Change(BaseModel):
+    """One durable change: what a command did, or an atomic batch, or an event.
+
+    Attributes:
+        revision: Its number; they rise by one.
+        at: When it was made (UTC).
+        session: The session that made it; 0 for the owner itself.
+        by: The name of that session's process, such as `gateway-1` or `attached pid 4711`; empty if nobody knows it.
+        cause: What made it: the command's name, `Batch`, `tick` or `session_ended`.
+        rows: The records that it changed, in order.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    revision: int
+    at: datetime
+    session: int
+    by: str
+    cause: str
+    rows: tuple[RowChange, ...]
+
+    @classmethod
+    def of(cls, step: StoredStep) -> Self:
+        """The change that a step of the history stands for."""
+        return cls.model_construct(
+            revision=step.revision,
+            at=datetime.fromtimestamp(step.wall_s, UTC),
+            session=step.session,
+            by=step.by,
+            cause=step.cause,
+            rows=tuple(
+                RowChange.model_construct(table=row.table, key=row.key, before=row.before, after=row.after)
+                for row in step.changes
+            ),
         )
 
 

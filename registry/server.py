@@ -46,6 +46,7 @@ def serve(config: Config, *, recover: bool = False) -> None:
     """
     configure(LogSettings(config.log_format), "supervisor")
     api_keys = {backend.url: key for backend in config.backends if (key := backend.key()) is not None}
+    admin_key = config.admin_key(os.environ)
     path = None if config.ephemeral else config.data_dir or default_directory()
     with _listen(config.host, config.port) as listening:
         directory = StateDirectory(path, f"actor-registry (pid {os.getpid()})")
@@ -53,7 +54,7 @@ def serve(config: Config, *, recover: bool = False) -> None:
             options = directory.owner_options(config.durability, recover=recover)
             owner = OwnerSpec("registry.owner:build", options, (directory.lock_fd,))
             supervisor = Supervisor(owner, attach=str(directory.socket))
-            for spec in _workers(config, api_keys, listening):
+            for spec in _workers(config, api_keys, admin_key, listening):
                 supervisor.add(spec)
             logger.info("state is kept in %s%s", directory.path, "" if path else " until the end")
             if not config.backends:
@@ -67,7 +68,9 @@ def serve(config: Config, *, recover: bool = False) -> None:
             directory.close()
 
 
-def _workers(config: Config, api_keys: dict[str, str], listening: socket.socket) -> list[ChildSpec]:
+def _workers(
+    config: Config, api_keys: dict[str, str], admin_key: str | None, listening: socket.socket
+) -> list[ChildSpec]:
     encode = msgspec.msgpack.encode
     logs = LogSettings(config.log_format)
     backends = [backend.backend().model_dump_json() for backend in config.backends]
@@ -79,6 +82,7 @@ def _workers(config: Config, api_keys: dict[str, str], listening: socket.socket)
             loopback=loopback,
             api_keys=api_keys,
             forward_authorization=config.forward_authorization,
+            admin_key=admin_key,
             allowed_hosts=config.allowed_hosts,
             allowed_origins=config.allowed_origins,
             server=ServerLimits(max_body_bytes=config.max_body_bytes),

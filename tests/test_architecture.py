@@ -22,11 +22,12 @@ LAYERS = (
     {"connection"},
     {"directory"},
     {"client", "owner", "server_file"},
-    {"operations"},
+    {"operations", "watching"},
     {"commands", "models", "stores"},
-    {"state", "policies"},
+    {"state"},
+    {"policies"},
     {"metrics", "urls"},
-    {"errors", "kinds"},
+    {"errors", "kinds", "version"},
 )
 """The modules of `registry`, from the outermost to the innermost; each imports only what stands below it, or beside."""
 

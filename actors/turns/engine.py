@@ -34,6 +34,7 @@ from actors.tables import Table
 from actors.turns.answers import MAX_ANSWER_BYTES, MAX_REFUSAL_BYTES, encode_answer, failure_of
 from actors.turns.invalid import explain
 from actors.turns.ledger import InDoubt, Ledger
+from actors.turns.observers import Observers
 from actors.turns.peers import Peer
 from actors.turns.turn import Deed, ReadOnly, Turn
 
@@ -73,6 +74,7 @@ class Engine:
     Attributes:
         turn: What was done and is not stored yet.
         ledger: Where it is stored.
+        observers: Who wants to hear of what was stored.
         commands: How many commands were applied.
         repeated: How many were answered from memory.
         wants_successor: The end of a doubt, see `in_doubt`: what stands in the journal stands; a next owner loads
@@ -95,6 +97,7 @@ class Engine:
         self._tables = {table.name: table for table in (*actor.tables, self._waiting)}
         self.turn = Turn(list(self._tables.values()), self._waiting)
         self.ledger = Ledger(journal, log, handover)
+        self.observers = Observers(journal, clock)
         self.commands = self.repeated = 0
         self.wants_successor = False
         self._clock = clock
@@ -144,8 +147,14 @@ class Engine:
 
     # -- what is heard from sessions -------------------------------------------------------------------------
 
-    def join(self, session: int) -> None:
-        """A session begins, or goes on in this life."""
+    def join(self, session: int, name: str = "") -> None:
+        """A session begins, or goes on in this life.
+
+        Args:
+            session: Its number.
+            name: The name of its process.
+        """
+        self.turn.names[session] = name
         if session not in self._peers:
             self.turn.join(session)
 
@@ -169,15 +178,16 @@ class Engine:
             self.turn.say(session, number, known)
             return
         call = (session, number)
-        if number in peer.acknowledged or number < 1:
+        acknowledged = peer.acknowledged
+        if number <= acknowledged.upto or (acknowledged.above and number in acknowledged):
             self.turn.refuse(call, CommandStale(number))
             return
-        if ask.answered > peer.acknowledged.upto:
+        if ask.answered > acknowledged.upto:
             peer.acknowledge(min(ask.answered, number - 1))
-        if call in self._waiting:
+        if self._waiting.get(call) is not None:
             return  # it is sent again; its answer is still to come
         try:
-            if call in self._crashed or ask.deadline < self._clock.monotonic() or peer.is_full:
+            if ask.deadline < self._clock.monotonic() or peer.is_full or call in self._crashed:
                 raise self._why_not(call, ask.deadline)
             if isinstance(ask, Batch):
                 self._batch(call, self._commands(ask, posthumous=posthumous), ask.deadline, atomic=ask.atomic)
@@ -191,6 +201,7 @@ class Engine:
 
     def cancel(self, session: int, number: int) -> None:
         """Nobody waits for a command any more: if its answer was put off, it is taken out of the line."""
+        self.observers.cancel((session, number))
         if (session, number) in self._waiting:
             self._give_up((session, number), "the caller does not wait any more; nothing was changed")
 
@@ -202,6 +213,7 @@ class Engine:
             exit: How its process ended, if that is known.
         """
         self.turn.end(session)
+        self.observers.end(session)
         self._crashed = {call for call in self._crashed if call[0] != session}
 
         def event(context: Context) -> None:
@@ -219,6 +231,7 @@ class Engine:
 
     def tick(self) -> None:
         """Let the actor do what has become due, after what could not be stored before."""
+        self.observers.tick()
         if self.in_doubt:
             self._look_again()
             return
@@ -409,7 +422,10 @@ class Engine:
         if not self.turn.is_empty:
             self._store()
         self._mark(0, 0)
-        return self.turn.outgoing()
+        out = self.turn.outgoing()
+        if self.observers.active:
+            self.observers.speak(out, self.turn.revision)
+        return out
 
     def _store(self) -> None:
         turn, ledger = self.turn, self.ledger
@@ -426,6 +442,8 @@ class Engine:
                 )
                 turn.take_back()
                 turn.read_only = True
+        if self.observers.active:
+            self.observers.stored(turn)
         turn.stored()
         if ledger.wants_compaction:
             self._compact()

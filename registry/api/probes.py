@@ -16,7 +16,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, PlainTextResponse, Response
 
 from actors.errors import ActorsError
-from registry.api.reading import ReadableRegistry
+from registry.api.asked import AskedRegistry
 from registry.kinds import BackendStatus
 from registry.models import BackendView
 
@@ -31,7 +31,7 @@ class Probes:
         is_draining: Whether this process takes no new clients any more.
     """
 
-    def __init__(self, registry: ReadableRegistry, is_draining: Callable[[], bool]) -> None:
+    def __init__(self, registry: AskedRegistry, is_draining: Callable[[], bool]) -> None:
         self._registry = registry
         self._is_draining = is_draining
 

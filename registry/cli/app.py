@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sys
-from importlib.metadata import PackageNotFoundError, version
 from io import TextIOWrapper
 from typing import Annotated
 
@@ -18,6 +17,7 @@ from registry.cli.serve import serve
 from registry.cli.status import status
 from registry.cli.watch import watch
 from registry.errors import ConfigError
+from registry.version import installed_version
 
 app = typer.Typer(
     name="actor-registry",
@@ -28,11 +28,7 @@ app = typer.Typer(
 
 def _version(wanted: bool) -> None:
     if wanted:
-        try:
-            installed = version("actor-registry")
-        except PackageNotFoundError:
-            installed = "(run from a checkout that is not installed)"
-        typer.echo(f"actor-registry {installed}")
+        typer.echo(f"actor-registry {installed_version()}")
         raise typer.Exit
 
 

@@ -8,9 +8,6 @@ from tests.processes import ROOT
 
 HAZARDS = 24
 
-NOT_OURS = {12}
-"""Hazards that another layer has to meet; the table says which."""
-
 
 def rows() -> dict[int, list[str]]:
     """The tests of each hazard, as the table names them."""
@@ -39,7 +36,7 @@ def test_every_hazard_has_a_row_and_a_test() -> None:
     """All 24 are there, each with tests that exist."""
     table = rows()
     assert sorted(table) == list(range(1, HAZARDS + 1))
-    assert {number for number, tests in table.items() if not tests} == NOT_OURS
+    assert all(table.values())
     missing = []
     for test in (test for tests in table.values() for test in tests):
         path, _, name = test.partition("::")

@@ -7,14 +7,15 @@ import pytest
 from actors.errors import CommandError
 from registry.errors import (
     BackendNotFound,
-    Compacted,
     ConfigError,
     DuplicateBackend,
     InvalidField,
     LeaseNotFound,
     ModelNotFound,
     NoBackendAvailable,
+    QueueFull,
     RegistryError,
+    RevisionMismatch,
 )
 
 REFUSALS = [
@@ -23,8 +24,11 @@ REFUSALS = [
     InvalidField("url", "has no host"),
     ModelNotFound("m", ["n", "o"]),
     NoBackendAvailable("m", 1.5),
+    NoBackendAvailable("m", 1.5, busy=True),
+    QueueFull("m", 1_000),
+    RevisionMismatch("b", 3, 4),
+    RevisionMismatch("b", 3, None),
     LeaseNotFound(7),
-    Compacted(3, 9),
 ]
 
 

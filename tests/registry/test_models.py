@@ -129,14 +129,15 @@ def test_backend_view_json_keys() -> None:
     shown = json.loads(view().model_dump_json())
     assert set(shown) == {
         *("id", "name", "url", "backend_type", "status", "last_health_check", "last_error", "models", "priority"),
-        *("pending_requests", "total_requests", "avg_latency_ms", "discovery_source", "metadata"),
+        *("pending_requests", "total_requests", "avg_latency_ms", "discovery_source", "metadata", "labels"),
+        *("weight", "max_concurrency", "role", "connection", "revision"),
     }
     assert shown["last_health_check"] == "2025-06-15T15:06:40.250000Z"
 
 
 @pytest.mark.parametrize(
     ("public", "record", "own"),
-    [(Model, ModelRecord, set()), (Backend, BackendRecord, {"last_health_check_s", "last_error"})],
+    [(Model, ModelRecord, set()), (Backend, BackendRecord, {"last_health_check_s", "last_error", "revision"})],
 )
 def test_records_have_the_fields_of_the_models(
     public: type[BaseModel], record: type[msgspec.Struct], own: set[str]

@@ -9,7 +9,7 @@ import sys
 import threading
 from pathlib import Path
 
-from registry import AsyncRegistry, Lease, Registry
+from registry import AsyncRegistry, Backend, Lease, Registry
 from tests.forking import Forked
 
 
@@ -26,6 +26,11 @@ def acquire_and_release(registry: Registry, model: str, times: int) -> None:
     for _ in range(times):
         with registry.lease(model):
             pass
+
+
+def add_and_end(registry: Registry, backend: str) -> None:
+    """Add a backend, and be gone."""
+    registry.add_backend(Backend(url="http://a:8000", id=backend))
 
 
 def leave(registry: Registry, code: int) -> None:

@@ -42,11 +42,13 @@ def derived_from(actor: RegistryActor) -> dict[str, Any]:
     """All that is kept beside the tables."""
     backends = actor.backends
     return {
-        "pending": dict(backends.pending),
+        "pending": dict(backends.pending._counts),
         "by_model": {model: set(having) for model, having in backends._by_model.items()},
-        "raw_of_session": backends._raw_of_session,
-        "raw_of_backend": backends._raw_of_backend,
-        "leases_of_session": actor.leases._of_session,
+        "routable": {model: set(ids) for model, ids in backends.choice.routable.items()},
+        "loads": {id: load for id, (load, _) in backends.choice.ranks.items()},
+        "raw_of_session": {session: set(of) for session, of in backends.pending._of_session.items()},
+        "raw_of_backend": {id: set(of) for id, of in backends.pending._of_backend.items()},
+        "leases_of_session": {session: set(of) for session, of in actor.leases._of_session.items()},
     }
 
 
@@ -272,7 +274,7 @@ class RegistryMachine(RuleBasedStateMachine):
             found = self.state.get(id)
             counted = found.pending_requests, found.total_requests, found.avg_latency_ms
             assert counted == (self.pending(id), self.totals[id], self.averages[id])
-            kept = msgspec.structs.replace(found.record, last_health_check_s=0.0)
+            kept = msgspec.structs.replace(found.record, last_health_check_s=0.0, revision=0)
             assert kept == self.backends[id]
 
     @invariant()
@@ -292,7 +294,7 @@ class RegistryMachine(RuleBasedStateMachine):
 
     @invariant()
     def leases_are_those_of_the_model(self) -> None:
-        held = {one.id: one.lease.session for one in self.state.apply(c.GetLeases())}
+        held = {one.id: one.session for one in self.state.apply(c.GetLeases())}
         assert held == {id: session for id, (_, session) in self.leases.items()}
 
     def teardown(self) -> None:
@@ -301,8 +303,8 @@ class RegistryMachine(RuleBasedStateMachine):
             self.end_session(session)
         actor = self.state.actor
         assert not len(actor.leases.records)
-        assert not len(actor.backends.raw)
-        assert not actor.backends.pending
+        assert not len(actor.backends.pending.raw)
+        assert not actor.backends.pending._counts
 
 
 class RestoredCopy:

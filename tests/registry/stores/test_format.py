@@ -9,8 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from actors.errors import JournalDamaged
-from registry.errors import Compacted
+from actors.errors import Compacted, JournalDamaged
 from registry.stores import schema
 from tests.registry.state.driver import State, backend
 from tests.registry.stores.journals import TURN, builtin, opened, reopened, turn
