@@ -111,16 +111,16 @@ class Client:
             return self._body_of(response)
 
     @contextmanager
-    def events(self, path: str, after: int) -> Iterator[Iterator[httpx2.ServerSentEvent]]:
-        """A stream of server-sent events, for the time of the block.
-
-        Args:
-            path: Where it is.
-            after: The last event that is known already.
-        """
-        headers = {"accept": "text/event-stream", "last-event-id": str(after)}
-        timeout = httpx2.Timeout(SILENCE_S, connect=CONNECT_TIMEOUT_S)
-        with self._explained(), self._http.stream("GET", path, headers=headers, timeout=timeout) as response:
+    def events(self, path: str, parameters: Parameters) -> Iterator[Iterator[httpx2.ServerSentEvent]]:
+        """A stream of server-sent events, for the time of the block."""
+        asked = self._http.stream(
+            "GET",
+            path,
+            params=list(parameters),
+            headers={"accept": "text/event-stream"},
+            timeout=httpx2.Timeout(SILENCE_S, connect=CONNECT_TIMEOUT_S),
+        )
+        with self._explained(), asked as response:
             self._check(response)
             yield iter(httpx2.EventSource(response))
 

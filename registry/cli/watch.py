@@ -87,7 +87,7 @@ class _Watch:
     def _stream(self) -> Iterator[Any]:
         with self._call() as client:
             last = self._start(client)
-            with client.events("/watch", after=last) as events:
+            with client.events("/watch", [("since", str(last))]) as events:
                 if self._connected:
                     print_note(f"connected again, from revision {last} on")
                 self._connected = True
