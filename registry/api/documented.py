@@ -41,7 +41,7 @@ DESCRIPTIONS = {
     HTTPStatus.FORBIDDEN: "A web page of another site asks, or the server was called by a name that is not its own.",
     HTTPStatus.NOT_FOUND: "There is none of this id.",
     HTTPStatus.CONFLICT: "There is one of this id already.",
-    HTTPStatus.GONE: "The history does not reach back that far: read everything, and go on from there.",
+    HTTPStatus.GONE: "The history has nothing from that revision on: read everything, and go on from there.",
     HTTPStatus.PRECONDITION_FAILED: "It was changed in the meantime, or is there already; nothing was changed.",
     HTTPStatus.REQUEST_ENTITY_TOO_LARGE: "The body is too long.",
     HTTPStatus.UNSUPPORTED_MEDIA_TYPE: "The body is not of a media type that is taken here.",

@@ -60,6 +60,16 @@ LabelFilter = Annotated[
     ),
 ]
 BackendFilter = Annotated[str | None, Query(min_length=1, max_length=512, description="Only those on this backend.")]
+Since = Annotated[int | None, Query(ge=0, le=MAX_INT, description="The revision after which the changes begin.")]
+Limit = Annotated[int, Query(ge=1, le=1_000, description="Most changes.")]
+LastEventId = Annotated[
+    str | None,
+    Header(
+        alias="Last-Event-ID",
+        pattern="^(0|[1-9][0-9]{0,17})$",
+        description="The revision of the last change that was received; it goes over `since`.",
+    ),
+]
 
 
 def _expected_revision(
