@@ -105,7 +105,7 @@ def document(app: FastAPI, *, has_key: bool) -> Callable[[], dict[str, Any]]:
         for operations in made["paths"].values():
             for method, operation in operations.items():
                 for parameter in operation.get("parameters", ()):
-                    _without_null(parameter["schema"])
+                    _simplify(parameter["schema"])
                 if has_key and method != "get":
                     operation["security"] = [{"adminKey": []}]
                 if method == "patch":
@@ -116,7 +116,9 @@ def document(app: FastAPI, *, has_key: bool) -> Callable[[], dict[str, Any]]:
     return complete
 
 
-def _without_null(schema: dict[str, Any]) -> None:
-    """A parameter that may be left out is null in Python, and never in a request."""
+def _simplify(schema: dict[str, Any]) -> None:
+    """A parameter that may be left out is null in Python, and never in a request; the parameter itself is described."""
     choices = [choice for choice in schema.pop("anyOf", ()) if choice != {"type": "null"}]
     schema.update(*choices)
+    for said in ("title", "description"):
+        schema.pop(said, None)
