@@ -13,12 +13,17 @@ from actors.clock import Clock, SystemClock
 from actors.errors import CallError, CommandError, Overloaded, QueueClosed, SystemStopped
 from actors.forks import LINEAGE, Rejoin, cannot_rejoin
 from actors.history import MAX_STEPS, Watched, decode_watched
+from actors.replica import LOOK_AFTER_S, Replica
 from actors.session import FRAME_BYTES, Call, OnOrphan, Session
 from actors.spinning import Spinning
 from actors.statistics import OwnerStatistics, SessionStatistics
 
 DEFAULT_TIMEOUT_S = 10.0
 """How long a call waits for its answer unless told otherwise; an owner that is killed is back well before."""
+
+
+READER_S = 0.01
+"""How long a call whose time is over waits for what another thread has read already."""
 
 
 class Client:
@@ -32,6 +37,7 @@ class Client:
         errors: The error classes that the owner's refusals may name, by code.
         clock: Where deadlines are read.
         rejoin: Gives a process that is forked from this one a queue of its own, at its first call.
+        replica: The copy of the actor's views that `refresh` keeps up to date, from its first call on.
     """
 
     def __init__(
@@ -40,17 +46,19 @@ class Client:
         errors: dict[str, type[CommandError]] | None = None,
         clock: Clock | None = None,
         rejoin: Rejoin = cannot_rejoin,
+        replica: Replica | None = None,
     ) -> None:
         self._clock = clock or SystemClock()
         self._errors = errors
         self._rejoin = rejoin
+        self._replica = replica
         self._begin(channel)
         LINEAGE.watch(self)
 
     def _begin(self, channel: Channel) -> None:
         self._channel = channel
         self._absent = False
-        self.session = Session(self._clock, self._errors)
+        self.session = Session(self._clock, self._errors, self._replica)
         self._lock = threading.RLock()  # which knows whose it is, also after an interrupt
         self._changed = threading.Condition(self._lock)
         self._sleepers = 0
@@ -178,6 +186,32 @@ class Client:
             self._leave_call(call, error)
             raise
 
+    @property
+    def lock(self) -> threading.RLock:
+        """Whoever holds it sees the copy of the views at one moment; another one in a forked child."""
+        return self._lock
+
+    def refresh(self) -> bool:
+        """Take in what has come for the copy of the views, without waiting; whether it may be read from.
+
+        The first call asks the owner for the copy. As long as there is no whole one, the owner must be asked for what
+        is to be read; so it is after the end of the session, and then it raises what is to be raised.
+        """
+        replica = self._replica
+        if replica is None or self._absent:
+            return False
+        try:
+            with self._lock:
+                self.session.follow()
+                self._receive()
+                if replica.complete:
+                    replica.current_until = self._clock.monotonic() + LOOK_AFTER_S
+                return replica.complete
+        except BaseException:
+            with self._lock:
+                self._recover()
+            raise
+
     def statistics(self) -> SessionStatistics:
         """A snapshot of this end."""
         with self._lock:
@@ -218,6 +252,8 @@ class Client:
         """Let go of the parent's session; see `Forkable`. The next call joins anew."""
         self._channel.close()
         self._lock = threading.RLock()
+        if self._replica is not None:
+            self._replica.forget()
         if not self.session.is_closed():
             self.session.close(
                 SystemStopped("the session is over: it was that of the process this one was forked from")
@@ -235,12 +271,9 @@ class Client:
             return
         with self._lock:
             self.session.abandon(call)
-            # Something may have been lost between the socket and the session.
-            self._channel.drop_partial()
-            self.session.ask_again()
             if self._reader == threading.get_ident():
                 self._reader = 0
-            self._send()
+            self._recover()
             if self._sleepers and not self._reader:
                 self._changed.notify()
 
@@ -267,7 +300,11 @@ class Client:
 
     def _expire_if_due(self, call: Call) -> None:
         if not call.done and self._clock.monotonic() >= call.deadline:
-            self._receive()  # after a wait that took too long (a stopped process) it may have been there for long
+            # After a wait that took too long (a stopped process) it may have been there for long.
+            if self._reader:
+                self._sleep(READER_S)
+            else:
+                self._receive()
             if not call.done:
                 self.session.expire(call)
 
@@ -340,7 +377,15 @@ class Client:
         if interrupt is not None:
             raise interrupt
 
+    def _recover(self) -> None:
+        """Something may have been lost between the socket and the session: ask for it again."""
+        self._channel.drop_partial()
+        self.session.ask_again()
+        self._send()
+
     def _receive(self) -> None:
+        if self._reader:
+            return  # whoever reads takes in what comes, in order
         if self.session.is_closed():
             self._channel.close()
             return

@@ -14,11 +14,12 @@ from actors.channel import Channel
 from actors.client import DEFAULT_TIMEOUT_S, Client
 from actors.errors import CommandError
 from actors.forks import Rejoin, cannot_rejoin
-from actors.statistics import OwnerStatistics, SessionStatistics
+from actors.statistics import OwnerStatistics, ReplicaStatistics, SessionStatistics
 from registry import commands as c
 from registry.kinds import Outcome
 from registry.models import Change, Lease
 from registry.operations import NOTHING, AsyncFace, BlockingFace, Call, Operations, release_command, results_of
+from registry.replica import BackendReplica
 from registry.watching import AsyncChanges, Changes, HistoryReading
 
 T = TypeVar("T")
@@ -34,8 +35,12 @@ class Registry(Operations, BlockingFace):
         rejoin: Gives a forked child a queue of its own.
     """
 
+    copy: BackendReplica
+
     def __init__(self, channel: Channel, rejoin: Rejoin = cannot_rejoin) -> None:
-        self._client = Client(channel, CommandError.classes(), rejoin=rejoin)
+        self.copy = BackendReplica()
+        self._client = Client(channel, CommandError.classes(), rejoin=rejoin, replica=self.copy.replica)
+        self.copy.kept_by(self._client.refresh, self._client)
 
     def perform(self, call: Call[T]) -> T:
         """Ask, wait, and read the answer; every operation goes through here."""
@@ -130,6 +135,11 @@ class Registry(Operations, BlockingFace):
         return self._client.owner_statistics()
 
     @property
+    def replica(self) -> ReplicaStatistics:
+        """A snapshot of this process's copy of the backends: whether there is one, and how old it is."""
+        return self.copy.statistics()
+
+    @property
     def revision(self) -> int:
         """Number of the latest durable change that this process has heard of."""
         return self._client.session.revision
@@ -155,8 +165,12 @@ class AsyncRegistry(Operations, AsyncFace):
         rejoin: Gives a forked child a queue of its own.
     """
 
+    copy: BackendReplica
+
     def __init__(self, channel: Channel, rejoin: Rejoin = cannot_rejoin) -> None:
-        self._client = AsyncClient(channel, CommandError.classes(), rejoin=rejoin)
+        self.copy = BackendReplica()
+        self._client = AsyncClient(channel, CommandError.classes(), rejoin=rejoin, replica=self.copy.replica)
+        self.copy.kept_by(self._client.refresh)
 
     async def perform(self, call: Call[T]) -> T:
         """Ask, await, and read the answer; every operation goes through here."""
@@ -224,6 +238,11 @@ class AsyncRegistry(Operations, AsyncFace):
     async def owner_statistics(self) -> OwnerStatistics:
         """A snapshot of the owner; see `Registry.owner_statistics`."""
         return await self._client.owner_statistics()
+
+    @property
+    def replica(self) -> ReplicaStatistics:
+        """A snapshot of this process's copy of the backends: whether there is one, and how old it is."""
+        return self.copy.statistics()
 
     @property
     def revision(self) -> int:

@@ -13,6 +13,7 @@ from actors.actor import Actor, Context
 from actors.exits import Exit
 from actors.journal import Journal
 from actors.tables import Table
+from actors.views import View
 from registry import commands as c
 from registry.errors import DuplicateBackend, ModelNotFound, NoBackendAvailable, RegistryError
 from registry.kinds import Durability, Outcome
@@ -23,6 +24,7 @@ from registry.state.records import BackendListing, BackendState, Grant, LeaseRec
 from registry.state.traffic import Traffic, histograms
 from registry.stores.recovery import recover
 from registry.stores.sqlite import SqliteJournal
+from registry.views import views
 
 RETRY_AFTER_S = 5.0
 """When to ask again for a model whose backends are all unavailable."""
@@ -47,6 +49,7 @@ class RegistryActor(Actor):
         self.leases = Leases(self.backends.pending, self.backends.choice.latest)
         self.traffic = Traffic()
         self._tables = (*self.backends.tables, *self.leases.tables, *self.traffic.tables)
+        self._views = views(self.backends, self.leases)
         self._handlers: dict[type, Callable[[Any, Context], Any]] = {
             c.AddBackend: self._add_backend,
             c.PutBackend: self._put_backend,
@@ -78,6 +81,11 @@ class RegistryActor(Actor):
     def tables(self) -> Sequence[Table[Any, Any]]:
         """All tables of the registry."""
         return self._tables
+
+    @property
+    def views(self) -> Sequence[View[Any, Any]]:
+        """What worker processes keep copies of."""
+        return self._views
 
     def apply(self, command: c.Command, context: Context) -> Any:
         """Do a command; see `registry.commands` for the results."""

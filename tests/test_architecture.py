@@ -21,8 +21,11 @@ LAYERS = (
     {"supervisor"},
     {"connection"},
     {"directory"},
-    {"client", "owner", "server_file"},
-    {"operations", "watching"},
+    {"server_file"},
+    {"client", "owner"},
+    {"replica", "watching"},
+    {"operations"},
+    {"views"},
     {"commands", "models", "stores"},
     {"state"},
     {"policies"},
@@ -201,6 +204,12 @@ def test_plain_install_is_enough_for_the_python_interface() -> None:
     """A user's program and its workers load nothing of the extras."""
     loaded = loaded_by("registry.supervisor", "registry.models", "registry.client")
     assert not loaded & (set(SERVER_ONLY) - {"pydantic"})
+
+
+def test_command_line_loads_libraries_when_they_are_needed() -> None:
+    """`actor-registry --help` waits for nothing that it does not show."""
+    heavy = {*SERVER_ONLY, "sqlite3", "rich.table"} - {"typer", "rich"}
+    assert not loaded_by("registry.cli.app") & heavy
 
 
 def test_packages_load_nothing_by_themselves() -> None:

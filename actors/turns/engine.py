@@ -97,7 +97,7 @@ class Engine:
         self._tables = {table.name: table for table in (*actor.tables, self._waiting)}
         self.turn = Turn(list(self._tables.values()), self._waiting)
         self.ledger = Ledger(journal, log, handover)
-        self.observers = Observers(journal, clock)
+        self.observers = Observers(journal, actor.views, clock)
         self.commands = self.repeated = 0
         self.wants_successor = False
         self._clock = clock

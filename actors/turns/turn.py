@@ -207,6 +207,16 @@ class Turn:
     # -- the end of it ---------------------------------------------------------------------------------------
 
     @property
+    def changes(self) -> Sequence[Change]:
+        """What it has changed."""
+        return self._changes
+
+    @property
+    def deeds(self) -> Sequence[Deed]:
+        """What was done in it, in order; each has changed what stands before the start of the next."""
+        return self._deeds
+
+    @property
     def is_empty(self) -> bool:
         """Whether there is nothing to store."""
         return not (self._deeds or self.ended or self.joined)

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import asyncio
 
 from fastapi import FastAPI
 
 from registry.api.asked import AskedRegistry
 from registry.api.backends import Backends
+from registry.api.changes import Changes
 from registry.api.docs_page import DocsPage
 from registry.api.documented import document
 from registry.api.exposition import MetricsPage
@@ -20,12 +21,12 @@ from registry.api.status import StatusPage
 from registry.version import installed_version
 
 
-def create_app(registry: AskedRegistry, *, is_draining: Callable[[], bool], admin_key: str | None = None) -> FastAPI:
+def create_app(registry: AskedRegistry, *, leaving: asyncio.Event, admin_key: str | None = None) -> FastAPI:
     """Make the control plane.
 
     Args:
         registry: What it shows and changes.
-        is_draining: Whether this process takes no new clients any more; then it is not ready.
+        leaving: Set when this process takes no new clients any more: then it is not ready, and watches end.
         admin_key: The key that every change needs; None lets everybody change things.
     """
     app = FastAPI(
@@ -43,9 +44,9 @@ def create_app(registry: AskedRegistry, *, is_draining: Callable[[], bool], admi
     app.add_middleware(AsSent)
     answer_errors(app)
     app.router.route_class = ControlRoute
-    for part in (Backends(registry), Leases(registry), StatusPage(registry)):
+    for part in (Backends(registry), Leases(registry), Changes(registry, leaving), StatusPage(registry)):
         part.add_to(app.router)
-    probes = Probes(registry, is_draining)
+    probes = Probes(registry, leaving)
     app.add_route("/health", probes.health, include_in_schema=False)
     app.add_route("/livez", probes.live, include_in_schema=False)
     app.add_route("/readyz", probes.ready, include_in_schema=False)

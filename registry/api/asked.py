@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import AsyncIterator, Mapping
 from typing import Protocol
 
 from msgspec import UNSET, UnsetType
@@ -10,7 +10,7 @@ from msgspec import UNSET, UnsetType
 from actors.statistics import OwnerStatistics
 from registry.kinds import BackendStatus, BackendType
 from registry.metrics import Metrics
-from registry.models import Backend, BackendList, BackendView, LeaseView
+from registry.models import Backend, BackendList, BackendView, Change, LeaseView
 
 
 class AskedRegistry(Protocol):
@@ -71,3 +71,9 @@ class AskedRegistry(Protocol):
 
     async def owner_statistics(self) -> OwnerStatistics:
         """A snapshot of the owner."""
+
+    async def history(self, since: int | None = 0, limit: int = 100) -> list[Change]:
+        """Durable changes of the past."""
+
+    def watch(self, since: int | None = None) -> AsyncIterator[Change]:
+        """Durable changes as they are made."""

@@ -10,17 +10,9 @@ from fastapi import APIRouter, Response
 from starlette.exceptions import HTTPException
 
 from registry.api.asked import AskedRegistry
+from registry.api.conditions import MatchTags, PutConditions, Tags, etag
 from registry.api.documented import CREATED, FOUND, WITH_BODY, WRITING, Responses, problems
-from registry.api.parameters import (
-    BackendId,
-    ExpectedRevision,
-    LabelFilter,
-    ModelFilter,
-    OnlyNew,
-    StatusFilter,
-    TypeFilter,
-    labels_of,
-)
+from registry.api.parameters import BackendId, LabelFilter, ModelFilter, StatusFilter, TypeFilter, labels_of
 from registry.api.patch import BackendPatch
 from registry.errors import BackendNotFound, DuplicateBackend, RevisionMismatch
 from registry.models import Backend, BackendList, BackendView
@@ -80,9 +72,7 @@ class Backends:
         """Add a backend. One whose id is there already is left as it is: 409."""
         return _created(await self._registry.put_backend(backend, only_new=True), response)
 
-    async def put(
-        self, id: BackendId, backend: Backend, expected: ExpectedRevision, only_new: OnlyNew, response: Response
-    ) -> BackendView:
+    async def put(self, id: BackendId, backend: Backend, conditions: PutConditions, response: Response) -> BackendView:
         """Add a backend, or replace the whole configuration of the one that is there.
 
         It keeps its status unless one is given, and its counts and leases in any case.
@@ -90,26 +80,28 @@ class Backends:
         if "id" in backend.model_fields_set and backend.id != id:
             raise HTTPException(HTTPStatus.CONFLICT, f"The body is of the backend {backend.id!r}, the path of {id!r}.")
         wanted = _named(backend, id)
+        expected = await self._expected(id, conditions.match)
+        excluded = conditions.none_match
         if expected is None:
             try:
                 return _created(await self._registry.put_backend(wanted, only_new=True), response)
             except DuplicateBackend:
-                if only_new:
-                    raise HTTPException(HTTPStatus.PRECONDITION_FAILED, f"There is a backend {id!r} already.") from None
+                if excluded is not None and (excluded.any or (await self._present(id)).revision in excluded.revisions):
+                    raise _not_met(id) from None
         return _shown(await self._registry.put_backend(wanted, expected_revision=expected), response)
 
-    async def patch(
-        self, id: BackendId, patch: BackendPatch, expected: ExpectedRevision, response: Response
-    ) -> BackendView:
+    async def patch(self, id: BackendId, patch: BackendPatch, match: MatchTags, response: Response) -> BackendView:
         """Change some of a backend's configuration; what is not given stays."""
+        expected = await self._expected(id, match)
         if patch.needs_present:
             async with self._merging:
                 return _shown(await self._merge(id, patch, expected), response)
         changes = patch.changes(None)
         return _shown(await self._registry.update_backend(id, **changes, expected_revision=expected), response)
 
-    async def remove(self, id: BackendId, expected: ExpectedRevision) -> BackendView:
+    async def remove(self, id: BackendId, match: MatchTags) -> BackendView:
         """Remove a backend; answers with it as it was. Requests in flight on it go on."""
+        expected = await self._expected(id, match)
         return await self._registry.remove_backend(id, expected_revision=expected)
 
     async def drain(self, id: BackendId, response: Response) -> BackendView:
@@ -119,6 +111,15 @@ class Backends:
     async def undrain(self, id: BackendId, response: Response) -> BackendView:
         """End the draining of a backend: the next check decides whether it is healthy."""
         return _shown(await self._registry.undrain_backend(id), response)
+
+    async def _expected(self, id: str, match: Tags | None) -> int | None:
+        """The revision that the backend must have, by `If-Match`."""
+        if match is None or match.only is not None:
+            return match and match.only
+        present = await self._registry.get_backend(id)
+        if present is None or not (match.any or present.revision in match.revisions):
+            raise _not_met(id)
+        return present.revision
 
     async def _merge(self, id: str, patch: BackendPatch, expected: int | None) -> BackendView:
         for _ in range(PATCH_TRIES):
@@ -141,6 +142,10 @@ class Backends:
         return backend
 
 
+def _not_met(id: str) -> HTTPException:
+    return HTTPException(HTTPStatus.PRECONDITION_FAILED, f"The backend {id!r} is not as the condition says.")
+
+
 def _named(backend: Backend, id: str) -> Backend:
     """The backend under the id of the path; it is its name too, where none was given."""
     given = {name: getattr(backend, name) for name in backend.model_fields_set}
@@ -148,7 +153,7 @@ def _named(backend: Backend, id: str) -> Backend:
 
 
 def _shown(backend: BackendView, response: Response) -> BackendView:
-    response.headers["ETag"] = f'"{backend.revision}"'
+    response.headers["ETag"] = etag(backend.revision)
     return backend
 
 

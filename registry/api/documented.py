@@ -41,7 +41,7 @@ DESCRIPTIONS = {
     HTTPStatus.FORBIDDEN: "A web page of another site asks, or the server was called by a name that is not its own.",
     HTTPStatus.NOT_FOUND: "There is none of this id.",
     HTTPStatus.CONFLICT: "There is one of this id already.",
-    HTTPStatus.GONE: "The history does not reach back that far: read everything, and go on from there.",
+    HTTPStatus.GONE: "The history has nothing from that revision on: read everything, and go on from there.",
     HTTPStatus.PRECONDITION_FAILED: "It was changed in the meantime, or is there already; nothing was changed.",
     HTTPStatus.REQUEST_ENTITY_TOO_LARGE: "The body is too long.",
     HTTPStatus.UNSUPPORTED_MEDIA_TYPE: "The body is not of a media type that is taken here.",
@@ -105,7 +105,7 @@ def document(app: FastAPI, *, has_key: bool) -> Callable[[], dict[str, Any]]:
         for operations in made["paths"].values():
             for method, operation in operations.items():
                 for parameter in operation.get("parameters", ()):
-                    _without_null(parameter["schema"])
+                    _simplify(parameter["schema"])
                 if has_key and method != "get":
                     operation["security"] = [{"adminKey": []}]
                 if method == "patch":
@@ -116,7 +116,9 @@ def document(app: FastAPI, *, has_key: bool) -> Callable[[], dict[str, Any]]:
     return complete
 
 
-def _without_null(schema: dict[str, Any]) -> None:
-    """A parameter that may be left out is null in Python, and never in a request."""
+def _simplify(schema: dict[str, Any]) -> None:
+    """A parameter that may be left out is null in Python, and never in a request; the parameter itself is described."""
     choices = [choice for choice in schema.pop("anyOf", ()) if choice != {"type": "null"}]
     schema.update(*choices)
+    for said in ("title", "description"):
+        schema.pop(said, None)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Annotated
 from urllib.parse import unquote_to_bytes
 
-from fastapi import Depends, Header, Path, Query
+from fastapi import Header, Path, Query
 from pydantic import BeforeValidator, Field
 from starlette.convertors import Convertor, register_url_convertor
 
@@ -60,34 +60,16 @@ LabelFilter = Annotated[
     ),
 ]
 BackendFilter = Annotated[str | None, Query(min_length=1, max_length=512, description="Only those on this backend.")]
-
-
-def _expected_revision(
-    if_match: Annotated[
-        str | None,
-        Header(
-            alias="If-Match",
-            pattern='^"(0|[1-9][0-9]{0,17})"$',
-            description="The `ETag` of the backend that the change is meant for; 412 if it has another one by now.",
-        ),
-    ] = None,
-) -> int | None:
-    return None if if_match is None else int(if_match.strip('"'))
-
-
-def _only_new(
-    if_none_match: Annotated[
-        str | None,
-        Header(
-            alias="If-None-Match", pattern=r"^\*$", description="`*`: 412 if there is a backend of this id already."
-        ),
-    ] = None,
-) -> bool:
-    return if_none_match is not None
-
-
-ExpectedRevision = Annotated[int | None, Depends(_expected_revision)]
-OnlyNew = Annotated[bool, Depends(_only_new)]
+Since = Annotated[int | None, Query(ge=0, le=MAX_INT, description="The revision after which the changes begin.")]
+Limit = Annotated[int, Query(ge=1, le=1_000, description="Most changes.")]
+LastEventId = Annotated[
+    str | None,
+    Header(
+        alias="Last-Event-ID",
+        pattern="^(0|[1-9][0-9]{0,17})$",
+        description="The revision of the last change that was received; it goes over `since`.",
+    ),
+]
 
 
 def labels_of(labels: list[str]) -> dict[str, str]:

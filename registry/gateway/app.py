@@ -38,7 +38,7 @@ class Gateway:
         settings: What this gateway is told at its start.
 
     Attributes:
-        draining: Whether this gateway takes no new clients any more.
+        leaving: Set when this gateway takes no new clients any more.
     """
 
     def __init__(self, registry: LeasingRegistry, settings: GatewaySettings) -> None:
@@ -60,7 +60,7 @@ class Gateway:
             b"/v1/completions": {b"POST": proxy.complete},
             b"/v1/models": {b"GET": self._list_models, b"HEAD": self._list_models},
         }
-        self.draining = False
+        self.leaving = asyncio.Event()
 
     @property
     def connections(self) -> int:
@@ -89,7 +89,7 @@ class Gateway:
         Returns:
             How many connections were cut off.
         """
-        self.draining = True
+        self.leaving.set()
         cut_off = await self._listener.drain(deadline_s)
         self._pool.close()
         return cut_off

@@ -49,7 +49,7 @@ async def _serve(child: Child, start: GatewayStart) -> None:
     registry = AsyncRegistry(child.channel)
     gateway = Gateway(registry, start.settings)
     settings = start.settings
-    gateway.mount(create_app(registry, is_draining=lambda: gateway.draining, admin_key=settings.admin_key))
+    gateway.mount(create_app(registry, leaving=gateway.leaving, admin_key=settings.admin_key))
     with socket.socket(fileno=child.fds[0]) as listening:
         gateway.serve(listening)
         child.ready()

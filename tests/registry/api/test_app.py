@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import math
 import re
+from collections.abc import AsyncIterator
 from datetime import UTC, datetime
 from typing import cast
 
@@ -17,7 +18,7 @@ from registry.api.asked import AskedRegistry
 from registry.api.exposition import render
 from registry.kinds import BackendStatus, BackendType, DiscoverySource, Outcome
 from registry.metrics import BackendMetrics, Histogram, Metrics, TrafficMetrics
-from registry.models import BackendView, Model
+from registry.models import BackendView, Change, Model
 from tests.registry.gateway.stand_ins import World, get, on_loop, post, world
 
 METRICS = Metrics(
@@ -62,6 +63,7 @@ class FakeReadable:
         self.failure: Exception | None = None
         self.asked = 0
         self.silent = False
+        self.changes: AsyncIterator[Change] | None = None
 
     async def get_all_backends(self) -> list[BackendView]:
         self.asked += 1
@@ -74,12 +76,21 @@ class FakeReadable:
     async def metrics(self) -> Metrics:
         return METRICS
 
+    async def history(self, since: int | None, limit: int) -> list[Change]:
+        del since, limit
+        return []
+
+    def watch(self, since: int | None) -> AsyncIterator[Change]:
+        del since
+        assert self.changes is not None
+        return self.changes
+
 
 def mounted(w: World) -> FakeReadable:
     """Put the control plane over a registry in memory into a gateway."""
     readable = FakeReadable()
-    # Probes and metrics ask nothing else; the rest is tested with a real registry.
-    w.gateway.mount(create_app(cast("AskedRegistry", readable), is_draining=lambda: w.gateway.draining))
+    # What these tests are about asks nothing else; the rest is tested with a real registry.
+    w.gateway.mount(create_app(cast("AskedRegistry", readable), leaving=w.gateway.leaving))
     return readable
 
 
@@ -165,7 +176,7 @@ async def test_readyz_tells_why_not() -> None:
         readable.failure = None
         readable.backends = readable.backends[1:]
         assert (await w.ask_on(peer, get("/readyz"))).received == b"no healthy backend\n"
-        w.gateway.draining = True
+        w.gateway.leaving.set()
         assert (await w.ask_on(peer, get("/readyz"))).received.startswith(b"draining")
 
 

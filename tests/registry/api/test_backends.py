@@ -134,6 +134,31 @@ def test_put_of_what_was_seen(served: Served) -> None:
     assert served.client.put("/backends/new", json={"url": URL}, headers={"if-none-match": "*"}).status_code == 201
 
 
+@pytest.mark.parametrize("given", ["7", '"a"', 'W/"{}"', '"07"', "", '"' + "9" * 19 + '"', '"{}" "{}"', "*, *"])
+def test_tags_that_are_of_no_backend(served: Served, given: str) -> None:
+    """What names no revision, or only weakly, does not name that of the backend."""
+    revision = add(served)["revision"]
+    headers = {"if-match": given.format(revision, revision)}
+    assert served.client.delete("/backends/a", headers=headers).status_code == 412
+    assert served.client.patch("/backends/a", json={"weight": 2}, headers=headers).status_code == 412
+    assert served.client.put("/backends/a", json={"url": URL, "weight": 2}, headers=headers).status_code == 412
+    assert served.client.get("/backends/a").json()["revision"] == revision
+
+
+def test_several_tags(served: Served) -> None:
+    """Of several tags one must be, or must not be, that of the backend; `*` is that of any."""
+    for given in ('"1000000", "{}"', "*"):
+        headers = {"if-match": given.format(add(served)["revision"])}
+        assert served.client.put("/backends/a", json={"url": URL, "weight": 2}, headers=headers).status_code == 200
+        headers = {"if-match": "*"}
+        assert served.client.delete("/backends/a", headers=headers).status_code == 200
+        assert served.client.put("/backends/a", json={"url": URL}, headers=headers).status_code == 412
+    excluded = {"if-none-match": f'"{add(served)["revision"]}", "7"'}
+    assert served.client.put("/backends/a", json={"url": URL, "weight": 3}, headers=excluded).status_code == 412
+    assert served.client.put("/backends/b", json={"url": URL}, headers=excluded).status_code == 201
+    assert served.client.put("/backends/b", json={"url": URL}, headers=excluded).status_code == 200
+
+
 def test_put_of_another_id(served: Served) -> None:
     """A body that is of another backend than the path is a conflict; its own id may stand in it."""
     assert served.client.put("/backends/a", json={"id": "b", "url": URL}).status_code == 409

@@ -124,12 +124,6 @@ def test_parameters_at_fault_are_named(served: Served, target: str, named: list[
     assert fields(served.client.get(target)) == named
 
 
-@pytest.mark.parametrize("given", ["1", "*", '"a"', 'W/"1"', '"1", "2"', '"' + "9" * 19 + '"'])
-def test_revision_that_is_none(served: Served, given: str) -> None:
-    """422 for an `If-Match` that no backend's `ETag` can ever be."""
-    assert fields(served.client.delete("/backends/a", headers={"if-match": given})) == ["If-Match"]
-
-
 def test_body_that_is_too_long(served: Served) -> None:
     """413 for a long body, and for one so long that it is not read at all."""
     for size in (MAX_BODY_BYTES + 1, 11 * 2**20):

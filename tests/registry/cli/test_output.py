@@ -15,7 +15,6 @@ import pytest
 from registry.cli.changes import Change, RowChange
 from registry.cli.output import print_json, print_json_line, print_table
 from tests.processes import ROOT, program
-from tests.test_architecture import loaded_by
 
 LONG = "backend-" + "0123456789" * 30
 
@@ -129,12 +128,6 @@ def test_output_that_nobody_reads() -> None:
     os.close(reading)
     with os.fdopen(writing, "wb") as pipe:
         assert writing_to(pipe, "--help") == (1, b"")
-
-
-def test_help_is_quick() -> None:
-    """Neither the HTTP client nor the server's libraries are loaded before a command needs them."""
-    heavy = {"httpx2", "pydantic", "structlog", "yaml", "sqlite3", "fastapi", "starlette", "rich.table"}
-    assert not loaded_by("registry.cli.app") & heavy
 
 
 def test_words_that_the_shell_completes() -> None:
