@@ -22,7 +22,8 @@ if TYPE_CHECKING:
     from registry.cli.client import Client
 
 FIRST_WAIT_S = 0.25
-LONGEST_WAIT_S = 15.0
+LONGEST_WAIT_S = 5.0
+GROWTH = 1.5
 
 
 class _Revision(msgspec.Struct):
@@ -82,7 +83,7 @@ class _Watch:
             print_note(printable(f"{reason}; trying again in {self._wait_s:.1f} s"))
             # Many that lost one server should not come back to it in the same instant.
             time.sleep(self._wait_s * random.uniform(0.8, 1.0))  # noqa: S311 - nothing secret hangs on it
-            self._wait_s = min(2 * self._wait_s, LONGEST_WAIT_S)
+            self._wait_s = min(GROWTH * self._wait_s, LONGEST_WAIT_S)
 
     def _stream(self) -> Iterator[Any]:
         with self._call() as client:

@@ -12,6 +12,8 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from tests.processes import Program
+
 ADMIN_KEY = "the-key-of-the-operators"
 
 
@@ -54,12 +56,16 @@ class Served(NamedTuple):
     Attributes:
         directory: Its data directory.
         url: Its base address.
-        pid: Its main process.
+        run: Its main process.
     """
 
     directory: Path
     url: str
-    pid: int
+    run: Program
+
+    def gateway(self) -> int:
+        """The id of its gateway process."""
+        return int(self.run.stderr.rpartition("gateway-1 is ready (pid ")[2].partition(")")[0])
 
 
 class _OtherProgram(BaseHTTPRequestHandler):
