@@ -15,6 +15,7 @@ from typing import Any
 
 import pytest
 
+from registry.server_file import NAME
 from tests.polling import until
 from tests.processes import ROOT, Program, program
 from tests.registry.cli.commands import Command, Served
@@ -101,40 +102,48 @@ def test_gateway_that_is_killed(command: Command, served: Served) -> None:
         ends_by_ctrl_c(run)
 
 
-def serving(run: Program) -> str:
-    """The address of a server, once it serves."""
-    return until(run.address, "the server serves", 20)
+@contextmanager
+def serving(directory: Path) -> Iterator[Program]:
+    """A server of a directory, once it serves."""
+    with program("-m", "registry", "serve", "--port", "0", "--gateways", "1", "--data-dir", str(directory)) as run:
+        until(run.address, "the server serves", 20)
+        yield run
 
 
-def test_server_that_is_started_again(command: Command, tmp_path: Path) -> None:
-    """The next server of the directory is found at its new address; one that has lost its state is told from it."""
-    arguments = ("-m", "registry", "serve", "--port", "0", "--gateways", "1", "--data-dir", str(tmp_path))
-    where = ("--data-dir", str(tmp_path))
-    with program(*arguments) as first:
-        serving(first)
-        with watching(tmp_path, "--json", "--since", "0") as run:
-            # Nobody asks draining backends how they are, so nothing else is changed.
-            command("backends", "add", "http://a", "--status", "draining", *where)
-            command("backends", "add", "http://b", "--status", "draining", *where)
-            changes(run, 2)
-            first.kill()
-            first.leaves_nothing_running()
-            until(lambda: "trying again in" in run.stderr, "the loss is noticed")
-            with program(*arguments) as second:
-                serving(second)
-                command("backends", "remove", "a", *where)
-                assert [change["revision"] for change in changes(run, 3)] == [1, 2, 3]
-                second.kill(signal.SIGTERM)
-                assert second.ends() == 0
-            for path in tmp_path.glob("registry.db*"):
-                path.unlink()
-            with program(*arguments) as third:
-                serving(third)
-                until(lambda: "has begun anew: it is at revision 0, 3 was seen" in run.stderr, "it is noticed", 20)
-                until(lambda: "connected again, from revision 0 on" in run.stderr, "it is connected again", 20)
-                command("backends", "add", "http://c", "--status", "draining", *where)
-                assert [change["revision"] for change in changes(run, 4)] == [1, 2, 3, 1]
+def test_server_that_is_started_again(command: Command, served: Served, tmp_path: Path) -> None:
+    """The next server of the directory is found at its new address, and one of another state is told from it."""
+    where = ("--data-dir", str(tmp_path / "a"))
+    with serving(tmp_path / "a") as first, watching(tmp_path / "a", "--json", "--since", "0") as run:
+        # Nobody asks draining backends how they are, so nothing else is changed.
+        for url in ("http://a", "http://b"):
+            command("backends", "add", url, "--status", "draining", *where)
+        changes(run, 2)
+        first.kill()
+        first.leaves_nothing_running()
+        until(lambda: "trying again in" in run.stderr, "the loss is noticed")
+        with serving(tmp_path / "a"):
+            command("backends", "remove", "a", *where)
+            assert [change["revision"] for change in changes(run, 3)] == [1, 2, 3]
             ends_by_ctrl_c(run)
+            goes_over(command, served, tmp_path)
+
+
+def goes_over(command: Command, served: Served, path: Path) -> None:
+    """A watch whose directory comes to name the server of another one, which is at revision 3, notices it."""
+    (path / "b").mkdir()
+    (path / "b" / NAME).write_bytes((served.directory / NAME).read_bytes())
+    while (since := revision_of(command)) < 5:
+        command("backends", "add", f"http://many-{since}")
+    with watching(path / "b", "--json", "--since", str(since - 1)) as run:
+        changes(run, 1)
+        (path / "b" / NAME).write_bytes((path / "a" / NAME).read_bytes())
+        os.kill(served.gateway(), signal.SIGKILL)
+        said = f"has begun anew: it is at revision 3, {since} was seen"
+        until(lambda: said in run.stderr, "it is noticed", 20)
+        until(lambda: "connected again, from revision 3 on" in run.stderr, "it is connected again", 20)
+        command("backends", "add", "http://c", "--status", "draining", "--data-dir", str(path / "a"))
+        assert changes(run, 2)[1]["revision"] == 4
+        ends_by_ctrl_c(run)
 
 
 def test_no_server_from_the_start(command: Command, tmp_path: Path) -> None:
