@@ -51,7 +51,18 @@ IO_MODULES = {
 }
 
 SERVER_ONLY = (
-    *("fastapi", "httptools", "httpx2", "prometheus_client", "pydantic", "rich", "starlette", "structlog", "typer"),
+    *(
+        "fastapi",
+        "fastapi_offline",
+        "httptools",
+        "httpx2",
+        "prometheus_client",
+        "pydantic",
+        "rich",
+        "starlette",
+        "structlog",
+        "typer",
+    ),
     *("uvicorn", "uvloop", "yaml"),
 )
 

@@ -16,7 +16,7 @@ from registry.models import Backend, BackendList, BackendView, Change, LeaseView
 class AskedRegistry(Protocol):
     """The part of `registry.AsyncRegistry` that the control plane uses; what it does is described there."""
 
-    async def get_all_backends(self) -> list[BackendView]:
+    async def get_all_backends(self, *, fresh: bool = False) -> list[BackendView]:
         """All backends, whatever their status."""
 
     async def list_backends(
@@ -29,7 +29,7 @@ class AskedRegistry(Protocol):
     ) -> BackendList:
         """Some backends, and the revision at that moment."""
 
-    async def get_backend(self, id: str, /) -> BackendView | None:
+    async def get_backend(self, id: str, *, fresh: bool = False) -> BackendView | None:
         """One backend."""
 
     async def put_backend(

@@ -116,7 +116,7 @@ class Backends:
         """The revision that the backend must have, by `If-Match`."""
         if match is None or match.only is not None:
             return match and match.only
-        present = await self._registry.get_backend(id)
+        present = await self._registry.get_backend(id, fresh=True)
         if present is None or not (match.any or present.revision in match.revisions):
             raise _not_met(id)
         return present.revision
@@ -136,7 +136,7 @@ class Backends:
         )
 
     async def _present(self, id: str) -> BackendView:
-        backend = await self._registry.get_backend(id)
+        backend = await self._registry.get_backend(id, fresh=True)
         if backend is None:
             raise BackendNotFound(id)
         return backend

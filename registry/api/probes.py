@@ -36,7 +36,7 @@ class Probes:
 
     async def health(self, request: Request) -> Response:  # noqa: ARG002 -- a Starlette endpoint
         """`GET /health`."""
-        backends = await self._registry.get_all_backends()
+        backends = await self._registry.get_all_backends(fresh=True)
         return JSONResponse(
             {
                 "status": "healthy",
@@ -63,7 +63,7 @@ class Probes:
             return "draining: this gateway takes no new requests"
         try:
             async with asyncio.timeout(READY_TIMEOUT_S):
-                backends = await self._registry.get_all_backends()
+                backends = await self._registry.get_all_backends(fresh=True)
         except TimeoutError:
             return f"the owner did not answer within {READY_TIMEOUT_S:g} s"
         except ActorsError as error:

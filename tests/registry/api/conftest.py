@@ -50,6 +50,6 @@ def running_system(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]
 @pytest.fixture
 def served(running_system: Served) -> Served:
     """The system, without backends."""
-    for view in running_system.registry.get_all_backends():
+    for view in running_system.registry.get_all_backends(fresh=True):
         running_system.registry.remove_backend(view.id)
     return running_system

@@ -65,7 +65,8 @@ class FakeReadable:
         self.silent = False
         self.changes: AsyncIterator[Change] | None = None
 
-    async def get_all_backends(self) -> list[BackendView]:
+    async def get_all_backends(self, *, fresh: bool = False) -> list[BackendView]:
+        assert fresh
         self.asked += 1
         if self.silent:
             await asyncio.Event().wait()
