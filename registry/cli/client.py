@@ -62,14 +62,15 @@ class Client:
     def __init__(self, place: Place) -> None:
         self._place = place
         self._key = _admin_key()
+        # To load the trusted certificates takes longer than all the rest, and plain HTTP has no use for them.
+        with_tls = place.url.startswith("https://")
         try:
             self._http = httpx2.Client(
                 base_url=place.url,
                 timeout=httpx2.Timeout(ANSWER_TIMEOUT_S, connect=CONNECT_TIMEOUT_S),
-                # To load the trusted certificates takes longer than all the rest, and plain HTTP has no use for them.
-                verify=place.url.startswith("https://"),
-                # A proxy of the environment cannot reach this machine's own addresses.
-                trust_env=not _is_this_machine(place.url),
+                verify=with_tls,
+                # A transport of our own asks no proxy of the environment: it cannot reach this machine's own addresses.
+                transport=httpx2.HTTPTransport(verify=with_tls) if _is_this_machine(place.url) else None,
             )
         except (httpx2.InvalidURL, ValueError) as error:
             raise WrongUse(f"{place.url} cannot be called: {error}") from None

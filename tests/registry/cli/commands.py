@@ -120,7 +120,7 @@ def answering(speak: Callable[[socket.socket], None]) -> Iterator[str]:
         with contextlib.suppress(OSError):
             while True:
                 client, _ = listening.accept()
-                with client:
+                with client, contextlib.suppress(OSError):  # a client may leave in the midst of it
                     speak(client)
 
     with socket.create_server(("127.0.0.1", 0)) as listening:

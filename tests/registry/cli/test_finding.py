@@ -216,18 +216,22 @@ def test_server_that_hangs(command: Command, monkeypatch: pytest.MonkeyPatch) ->
         assert said == f"{url} did not answer in time; it may have been done all the same: look before you repeat it"
 
 
-def test_certificate_that_is_not_trusted(command: Command) -> None:
+def test_certificate_that_is_not_trusted(command: Command, monkeypatch: pytest.MonkeyPatch) -> None:
     """A certificate that nobody has signed is refused, with the variable that helps."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(CERTIFICATE)
 
     def speak(client: socket.socket) -> None:
-        context.wrap_socket(client, server_side=True)
+        with context.wrap_socket(client, server_side=True) as secure:
+            secure.recv(65_536)
 
     with answering(speak) as address:
         said = command("status", "--server", f"https://{address}").sentence(3)
-    assert said.startswith(f"the certificate of https://{address} is not trusted: ")
-    assert "SSL_CERT_FILE" in said
+        assert said.startswith(f"the certificate of https://{address} is not trusted: ")
+        assert "SSL_CERT_FILE" in said
+        monkeypatch.setenv("SSL_CERT_FILE", str(CERTIFICATE))
+        said = command("status", "--server", f"https://{address}").sentence(3)
+        assert said.startswith(f"https://{address} broke the connection off (")
 
 
 def test_server_without_tls(command: Command) -> None:
