@@ -74,6 +74,9 @@ class Client:
             )
         except (httpx2.InvalidURL, ValueError) as error:
             raise WrongUse(f"{place.url} cannot be called: {error}") from None
+        except OSError as error:
+            reason = error.strerror or str(error)
+            raise WrongUse(f"the trusted certificates cannot be loaded ({reason}): look at SSL_CERT_FILE") from None
 
     def __enter__(self) -> Self:
         return self

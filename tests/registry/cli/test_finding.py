@@ -234,6 +234,19 @@ def test_certificate_that_is_not_trusted(command: Command, monkeypatch: pytest.M
         assert said.startswith(f"https://{address} broke the connection off (")
 
 
+@pytest.mark.parametrize("content", [None, "no certificate"])
+def test_trusted_certificates_that_cannot_be_loaded(
+    command: Command, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, content: str | None
+) -> None:
+    """A file of certificates that is not there, or is none, is told of by the name of its variable."""
+    if content is not None:
+        (tmp_path / "certificates").write_text(content)
+    monkeypatch.setenv("SSL_CERT_FILE", str(tmp_path / "certificates"))
+    said = command("status", "--server", "https://127.0.0.1:9").sentence(2)
+    assert said.startswith("the trusted certificates cannot be loaded (")
+    assert "SSL_CERT_FILE" in said
+
+
 def test_server_without_tls(command: Command) -> None:
     """An https address of a server that speaks plain HTTP says which of the two it is."""
     with answering(lambda client: client.sendall(b"HTTP/1.1 400 Bad Request\r\n\r\n")) as address:
