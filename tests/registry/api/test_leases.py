@@ -64,5 +64,5 @@ def test_status_in_figures(served: Served) -> None:
         "backends": {"healthy": 1, "unhealthy": 0, "unknown": 1, "draining": 0},
         "leases": 1,
         "waiting": 0,
-        "sessions": 2,
+        "sessions": 3,
     }
