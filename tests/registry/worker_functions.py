@@ -74,7 +74,7 @@ def ignore_sigterm(registry: Registry, model: str) -> None:
 
 async def count_backends_async(registry: AsyncRegistry, at_least: int) -> None:
     """Ends with an error unless there are so many backends."""
-    if await registry.backend_count() < at_least:
+    if await registry.backend_count(fresh=True) < at_least:
         raise AssertionError
 
 
