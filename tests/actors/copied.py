@@ -51,6 +51,10 @@ class Add(msgspec.Struct, frozen=True, tag=True):
     amount: int
 
 
+class Hide(msgspec.Struct, frozen=True, tag=True):
+    """Change something that lasts and that no view shows."""
+
+
 class Absent(CommandError):
     """There is no such key."""
 
@@ -61,10 +65,11 @@ class Absent(CommandError):
 class CopiedActor(Actor):
     """Texts that last, and sums of what sessions have added, which do not."""
 
-    commands = Put | Drop | Add
+    commands = Put | Drop | Add | Hide
 
     def __init__(self) -> None:
         self.lasting: Table[str, str] = Table("lasting", str, str, durable=True)
+        self.hidden: Table[str, int] = Table("hidden", str, int, durable=True)
         self.parts: Table[tuple[str, int], int] = Table("parts", tuple[str, int], int, durable=False)
         self._views = (
             View.of_table(LASTING, self.lasting),
@@ -77,7 +82,7 @@ class CopiedActor(Actor):
 
     @property
     def tables(self) -> Sequence[Table[Any, Any]]:
-        return [self.lasting, self.parts]
+        return [self.lasting, self.hidden, self.parts]
 
     @property
     def views(self) -> Sequence[View[Any, Any]]:
@@ -95,6 +100,9 @@ class CopiedActor(Actor):
                 part = (key, context.session)
                 self.parts.put(part, (self.parts.get(part) or 0) + amount)
                 return self.sum(key)
+            case Hide():
+                self.hidden.put("", (self.hidden.get("") or 0) + 1)
+        return None
 
     def session_ended(self, context: Context, exit: Exit | None) -> None:  # noqa: ARG002 - the contract's
         for part in [part for part in self.parts if part[1] == context.session]:
@@ -187,5 +195,5 @@ class Turning:
 def narrow_pair(update_bytes: int) -> tuple[Channel, Channel]:
     """The owner's and the worker's end of a queue with little room, so that updates are soon dropped."""
     left, right = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-    left.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4_096)
+    left.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 16_384)  # a message of the tests must fit
     return Channel(left, update_bytes=update_bytes), Channel(right)

@@ -12,7 +12,7 @@ from actors.clock import ManualClock
 from actors.replica import Replica
 from actors.session import Call, Session
 from actors.session_log import SessionLog
-from tests.actors.copied import TYPES, Add, Drop, Put, Turning, narrow_pair
+from tests.actors.copied import TYPES, Add, Drop, Hide, Put, Turning, narrow_pair
 from tests.actors.counter import MemoryJournal
 
 logging.getLogger("actors.turns.engine").setLevel(logging.CRITICAL)
@@ -82,8 +82,13 @@ class CopiedWorld(RuleBasedStateMachine):
         self.states: dict[int, list[tuple[str, str]]] = {0: []}
         self.ordered = True
         self.owner = Turning(self.clock, self.log, self.journal)
+        self.resyncs = self.snapshots = 0
         for slot in range(3):
             self._join(slot)
+        for slot in range(2):
+            self.follow(slot)
+        for _ in range(4):
+            self.all_run(1)
 
     def _join(self, slot: int) -> None:
         self.sessions += 1
@@ -128,14 +133,38 @@ class CopiedWorld(RuleBasedStateMachine):
     def worker_runs(self, slot: int) -> None:
         self.workers[slot].runs()
 
+    @rule(milliseconds=st.sampled_from([1, 20]))
+    def all_run(self, milliseconds: int) -> None:
+        for worker in self.workers.values():
+            worker.runs()
+        self.owner_runs(milliseconds)
+        for worker in self.workers.values():
+            worker.runs()
+
+    @rule(slot=SLOTS, turns=st.lists(st.sets(KEYS), min_size=1, max_size=8))
+    def storm(self, slot: int, turns: list[set[str]]) -> None:
+        """One changes a lot while the others do not read."""
+        for turn, keys in enumerate(turns):
+            for key in sorted(keys):
+                self.put(slot, key, 3_000, str(turn))
+            self.workers[slot].runs()
+            self.owner_runs(20)
+
+    @rule(slot=SLOTS)
+    def hide(self, slot: int) -> None:
+        """Change something that lasts and that no view shows."""
+        self.workers[slot].session.tell(encode(Hide()))
+
     @rule(milliseconds=st.sampled_from([0, 1, 20]))
     def owner_runs(self, milliseconds: int) -> None:
         self.clock.advance(milliseconds / 1_000)
         self.owner.turn()
+        self._remember()
 
     @rule()
     def tick(self) -> None:
         self.owner.tick()
+        self._remember()
 
     @rule(fails=st.booleans())
     def disk(self, *, fails: bool) -> None:
@@ -187,10 +216,8 @@ class CopiedWorld(RuleBasedStateMachine):
         for _ in range(20):
             for worker in self.workers.values():
                 worker.runs()
-            self.clock.advance(0.02)
-            self.owner.turn()
-        self.owner.tick()
-        self._remember()
+            self.owner_runs(20)
+        self.tick()
         views = {view.type.name: view for view in self.owner.actor.views}
         for worker in self.workers.values():
             copy = worker.replica
@@ -213,5 +240,5 @@ class CopiedWorld(RuleBasedStateMachine):
                 worker.close()
 
 
-CopiedWorld.TestCase.settings = settings(max_examples=40, stateful_step_count=50, deadline=None)
+CopiedWorld.TestCase.settings = settings(max_examples=60, stateful_step_count=50, deadline=None)
 TestCopies = CopiedWorld.TestCase
