@@ -39,6 +39,11 @@ Url = Annotated[str, Field(min_length=1, max_length=2048), AfterValidator(_url)]
 Name = Annotated[str, Field(min_length=1, max_length=512)]
 Text = Annotated[str, Field(max_length=4096)]
 Tokens = Annotated[int, Field(ge=0, le=2**31 - 1)]
+Priority = Annotated[int, Field(ge=-(2**31), le=2**31 - 1)]
+Weight = Annotated[int, Field(ge=1, le=MAX_WEIGHT)]
+Concurrency = Annotated[int, Field(ge=1, le=MAX_CONCURRENCY)]
+Labels = Annotated[dict[Name, Text], Field(max_length=MAX_LABELS)]
+Metadata = Annotated[dict[Name, Text], Field(max_length=MAX_METADATA)]
 
 
 class Model(BaseModel):
@@ -109,12 +114,12 @@ class Backend(BaseModel):
     backend_type: BackendType = BackendType.GENERIC
     models: Annotated[Sequence[Model], Field(max_length=MAX_MODELS), AfterValidator(tuple)] = ()
     status: BackendStatus = BackendStatus.UNKNOWN
-    priority: Annotated[int, Field(ge=-(2**31), le=2**31 - 1)] = 0
+    priority: Priority = 0
     discovery_source: DiscoverySource = DiscoverySource.MANUAL
-    metadata: Annotated[dict[Name, Text], Field(max_length=MAX_METADATA)] = {}
-    labels: Annotated[dict[Name, Text], Field(max_length=MAX_LABELS)] = {}
-    weight: Annotated[int, Field(ge=1, le=MAX_WEIGHT)] = 1
-    max_concurrency: Annotated[int, Field(ge=1, le=MAX_CONCURRENCY)] | None = None
+    metadata: Metadata = {}
+    labels: Labels = {}
+    weight: Weight = 1
+    max_concurrency: Concurrency | None = None
     role: BackendRole = BackendRole.REGULAR
     connection: Connection = Connection.HTTP
 
