@@ -143,7 +143,7 @@ class BackendView(BaseModel):
         last_health_check: When it was last checked, or added (UTC).
         last_error: Why it is not healthy, if that is known.
         pending_requests: Requests in flight at that moment.
-        total_requests: Requests that have ended since the system started.
+        total_requests: Requests that have ended since it was added.
         avg_latency_ms: Moving average of whole requests; 0 before the first.
         revision: Number of the latest durable change of this backend; counts and checks are none.
     """

@@ -233,6 +233,7 @@ class _Ephemeral:
         self._journal = journal
         self.load = journal.load
         self.commit = journal.commit
+        self.save = journal.save
         self.holds = journal.holds
         self.history = journal.history
 

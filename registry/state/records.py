@@ -65,7 +65,7 @@ class BackendRecord(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class CountersRecord(msgspec.Struct, frozen=True, array_like=True):
-    """What is counted of a backend and need not outlive the machine.
+    """What is counted of a backend; of what the machine takes down with it, a second is lost.
 
     Attributes:
         total_requests: Requests that have ended.

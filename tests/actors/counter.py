@@ -12,7 +12,7 @@ from actors.actor import LATER, Actor, CallId, Context
 from actors.errors import CommandError, Compacted, StorageUnavailable
 from actors.exits import Exit
 from actors.history import StoredChange, StoredStep
-from actors.journal import Journal, Loaded, NoJournal, Step
+from actors.journal import Journal, Loaded, NoJournal, SavedRow, Step
 from actors.session_log import SessionLog
 from actors.tables import Table
 
@@ -196,6 +196,15 @@ class MemoryJournal:
         self.steps += [stored_step(step) for step in steps]
         self.revision = steps[-1].revision
         self.turn = (turn, record)
+
+    def save(self, rows: Sequence[SavedRow]) -> None:
+        if self.fails:
+            raise StorageUnavailable("the disk is full")
+        for name, key, record in rows:
+            if record is None:
+                self.rows.pop((name, key), None)
+            else:
+                self.rows[name, key] = record
 
     def holds(self, turn: int) -> bool:
         return self.turn is not None and self.turn[0] == turn

@@ -18,6 +18,7 @@ from actors.errors import StartFailed
 from registry import Durability, Supervisor
 from registry.config import load_config
 from registry.errors import ConfigError
+from registry.stores.schema import FORMAT
 from tests.polling import until
 from tests.processes import Program, program
 from tests.registry.stores.journals import filled, renumber, reopened
@@ -114,11 +115,11 @@ def test_newer_journal(tmp_path: Path) -> None:
     """A journal that a newer version wrote stops the start, also with `--recover`."""
     path = tmp_path / "registry.db"
     filled(path)
-    renumber(path, 3)
+    renumber(path, FORMAT + 1)
     before = path.read_bytes()
     for arguments in ((), ("--recover",)):
         said = refused("--data-dir", str(tmp_path), *arguments, code=1)
-        assert "has format 3, this version knows up to 2: a newer actor-registry wrote it" in said
+        assert f"has format {FORMAT + 1}, this version knows up to {FORMAT}: a newer actor-registry wrote it" in said
     assert path.read_bytes() == before
     assert kept(tmp_path) == []
 

@@ -105,6 +105,12 @@ def hold(registry: Registry, model: str) -> None:
     threading.Event().wait()
 
 
+def wait_and_hold(registry: Registry, model: str) -> None:
+    """Wait for a lease in the owner's line, and keep it until killed."""
+    registry.acquire(model, wait=True, timeout=60)
+    threading.Event().wait()
+
+
 def ignore_sigterm(registry: Registry, model: str) -> None:
     """Hold a lease and do not leave when asked to."""
     signal.signal(signal.SIGTERM, signal.SIG_IGN)

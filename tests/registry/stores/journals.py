@@ -11,7 +11,7 @@ from typing import Any
 import msgspec
 
 from actors.errors import StorageUnavailable
-from actors.journal import Step
+from actors.journal import SavedRow, Step
 from actors.tables import Change
 from registry import commands as c
 from registry.kinds import BackendStatus
@@ -101,3 +101,8 @@ class Flaky(SqliteJournal):
         if self.fails:
             raise StorageUnavailable("the disk is full")
         super().commit(steps, turn, record)
+
+    def save(self, rows: Sequence[SavedRow]) -> None:
+        if self.fails:
+            raise StorageUnavailable("the disk is full")
+        super().save(rows)
