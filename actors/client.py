@@ -10,7 +10,7 @@ import msgspec
 
 from actors.channel import LONGEST_WAIT_S, Channel
 from actors.clock import Clock, SystemClock
-from actors.errors import CallError, CommandError, Overloaded, QueueClosed, SystemStopped
+from actors.errors import ActorsError, CallError, CommandError, Overloaded, QueueClosed, SystemStopped
 from actors.forks import LINEAGE, Rejoin, cannot_rejoin
 from actors.history import MAX_STEPS, Watched, decode_watched
 from actors.replica import LOOK_AFTER_S, Replica
@@ -57,7 +57,6 @@ class Client:
 
     def _begin(self, channel: Channel) -> None:
         self._channel = channel
-        self._absent = False
         self.session = Session(self._clock, self._errors, self._replica)
         self._lock = threading.RLock()  # which knows whose it is, also after an interrupt
         self._changed = threading.Condition(self._lock)
@@ -67,6 +66,7 @@ class Client:
         self._poll.register(channel.fileno(), select.POLLIN)
         self._polls_for_room = False
         self._spinning = Spinning()
+        self._absent = False  # last: from now on other threads take the new lock
 
     def ask(
         self,
@@ -104,7 +104,7 @@ class Client:
                 self._wait_for_answer(call)
             return call.value()
         except BaseException as error:
-            self._leave_call(call, error)
+            self._leave_call(call, deadline, error)
             raise
 
     def batch(
@@ -140,7 +140,7 @@ class Client:
                 self._wait_for_answer(call)
             return self.session.outcomes(call)
         except BaseException as error:
-            self._leave_call(call, error)
+            self._leave_call(call, deadline, error)
             raise
 
     def owner_statistics(self, *, timeout: float = DEFAULT_TIMEOUT_S) -> OwnerStatistics:
@@ -183,7 +183,7 @@ class Client:
                 self._wait_for_answer(call)
             return call.value()
         except BaseException as error:
-            self._leave_call(call, error)
+            self._leave_call(call, deadline, error)
             raise
 
     @property
@@ -207,9 +207,8 @@ class Client:
                 if replica.complete:
                     replica.current_until = self._clock.monotonic() + LOOK_AFTER_S
                 return replica.complete
-        except BaseException:
-            with self._lock:
-                self._recover()
+        except BaseException as error:
+            self._recover(error)
             raise
 
     def statistics(self) -> SessionStatistics:
@@ -231,12 +230,16 @@ class Client:
         """
         if self._absent:
             self._return(timeout)
-        with self._lock:
-            if self.session.unanswered * 2 > self.session.window:
-                self._receive()
-            self._wait_for_room(len(command), self._clock.monotonic() + timeout)
-            self.session.tell(command)
-            self._send()
+        try:
+            with self._lock:
+                if self.session.unanswered * 2 > self.session.window:
+                    self._receive()
+                self._wait_for_room(len(command), self._clock.monotonic() + timeout)
+                self.session.tell(command)
+                self._send()
+        except BaseException as error:
+            self._recover(error)
+            raise
 
     def close(self) -> None:
         """Leave: the owner gives back all that this session holds."""
@@ -265,17 +268,27 @@ class Client:
             if self._absent:
                 self._begin(self._rejoin(timeout_s))
 
-    def _leave_call(self, call: Call | None, error: BaseException) -> None:
+    def _leave_call(self, call: Call | None, deadline: float, error: BaseException) -> None:
         """A signal handler has raised here (KeyboardInterrupt): what the command grants is still given back."""
-        if call is None or isinstance(error, CallError):
+        if isinstance(error, ActorsError):
             return
         with self._lock:
-            self.session.abandon(call)
+            call = call or self.session.begun_with(deadline)
+            if call is not None:
+                self.session.abandon(call)
+        self._recover(error)
+
+    def _recover(self, error: BaseException) -> None:
+        """A signal handler has raised here: something may have been lost between the socket and the session."""
+        if isinstance(error, ActorsError):
+            return
+        with self._lock:
+            self._channel.drop_partial()
+            self.session.ask_again()
             if self._reader == threading.get_ident():
                 self._reader = 0
-            self._recover()
-            if self._sleepers and not self._reader:
-                self._changed.notify()
+            self._send()
+            self._changed.notify_all()  # one of the others may have its answer without having been told
 
     # -- all of these run with the lock held -----------------------------------------------------------------
 
@@ -376,12 +389,6 @@ class Client:
                 interrupt = error
         if interrupt is not None:
             raise interrupt
-
-    def _recover(self) -> None:
-        """Something may have been lost between the socket and the session: ask for it again."""
-        self._channel.drop_partial()
-        self.session.ask_again()
-        self._send()
 
     def _receive(self) -> None:
         if self._reader:

@@ -10,6 +10,9 @@ import msgspec
 from actors.history import StoredStep
 from actors.tables import Change
 
+SavedRow = tuple[str, Any, Any]
+"""Table, key and record (None: deleted)."""
+
 
 class Step(msgspec.Struct, frozen=True):
     """One durable change: what a command, or an event, did to durable tables.
@@ -46,7 +49,7 @@ class Loaded(msgspec.Struct, frozen=True):
 
 
 class Journal(Protocol):
-    """Durable tables. One process writes, in one transaction a turn."""
+    """Durable tables, and saved ones. One process writes, in one transaction a turn."""
 
     def load(self) -> Loaded:
         """Everything stored."""
@@ -62,6 +65,9 @@ class Journal(Protocol):
         Raises:
             StorageUnavailable: It failed; `holds` tells whether the turn was stored all the same.
         """
+
+    def save(self, rows: Sequence[SavedRow]) -> None:
+        """Write rows of saved tables, without a turn; raises `StorageUnavailable`."""
 
     def holds(self, turn: int) -> bool:
         """Open the store anew and look whether this turn is the latest one in it.
@@ -92,6 +98,9 @@ class NoJournal:
         return Loaded((), 0, None)
 
     def commit(self, steps: Sequence[Step], turn: int, record: bytes) -> None:
+        """Take note of nothing."""
+
+    def save(self, rows: Sequence[SavedRow]) -> None:
         """Take note of nothing."""
 
     def holds(self, turn: int) -> bool:  # noqa: ARG002 - the contract's

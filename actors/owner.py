@@ -460,4 +460,4 @@ def main(child: Child) -> None:
         owner.run()
     except QueueClosed:
         logger.warning("the supervisor is gone")
-    journal.close()
+    engine.close()

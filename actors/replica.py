@@ -171,6 +171,8 @@ class Replica:
             return
         self._spoke_at = self._clock.monotonic()
         if piece.renewed is not None:
+            if self._revision is None and self._views.keys() - set(piece.renewed):
+                return  # this owner does not have all of the views
             self._renewed = piece.renewed
             self._arriving = {name: {} if name in piece.renewed else dict(self.rows(name)) for name in self._views}
             self._changed = {}

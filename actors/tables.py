@@ -32,6 +32,7 @@ class Table(Generic[K, R]):
         key: Type of the keys: a string, a number or a tuple of these.
         record: Type of the records: a frozen msgspec struct or a builtin type.
         durable: True if a change of it must outlive the machine; else it outlives only the owner process.
+        saved: Whether a table that is not durable is written to the journal once a second all the same.
         on_change: Told each change (key, before, after), also when one is reverted or restored: keeps what is
             derived from the table, such as an index.
 
@@ -47,7 +48,18 @@ class Table(Generic[K, R]):
     [('one', None, 1)]
     """
 
-    __slots__ = ("_on_change", "_rows", "changes", "decode_key", "decode_record", "durable", "get", "name")
+    __slots__ = (
+        "_on_change",
+        "_rows",
+        "changes",
+        "decode_key",
+        "decode_record",
+        "durable",
+        "get",
+        "name",
+        "saved",
+        "unsaved",
+    )
 
     def __init__(
         self,
@@ -56,10 +68,13 @@ class Table(Generic[K, R]):
         record: type[R],
         *,
         durable: bool,
+        saved: bool = False,
         on_change: Callable[[K, R | None, R | None], None] | None = None,
     ) -> None:
         self.name = name
         self.durable = durable
+        self.saved = saved
+        self.unsaved: set[K] | None = None  # the keys of changed rows, where somebody wants to know them
         self.changes: list[Change] = []
         self._rows: dict[K, R] = {}
         self.get: Callable[[K], R | None] = self._rows.get  # not a method around it: every command reads
@@ -89,6 +104,8 @@ class Table(Generic[K, R]):
         before = self._rows.get(key)
         self._rows[key] = record
         self.changes.append(Change(self, key, before, record))
+        if self.unsaved is not None:
+            self.unsaved.add(key)
         if self._on_change is not None:
             self._on_change(key, before, record)
 
@@ -96,6 +113,8 @@ class Table(Generic[K, R]):
         """Remove a record that is there."""
         before = self._rows.pop(key)
         self.changes.append(Change(self, key, before, None))
+        if self.unsaved is not None:
+            self.unsaved.add(key)
         if self._on_change is not None:
             self._on_change(key, before, None)
 
@@ -106,6 +125,8 @@ class Table(Generic[K, R]):
             self._rows.pop(key, None)
         else:
             self._rows[key] = record
+        if self.unsaved is not None:
+            self.unsaved.add(key)
         if self._on_change is not None and (before is not None or record is not None):
             self._on_change(key, before, record)
 

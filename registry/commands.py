@@ -189,12 +189,16 @@ class Acquire(Command, frozen=True, tag=True):
     Attributes:
         model: The model that the request is for.
         exclude: Backends that were tried before.
-        lease_s: How long the lease may last.
+        lease_s: How long the lease may last, from its grant.
+        wait: Whether it waits while all backends are busy, until the deadline of the call.
+        priority: Of those who wait, lower is served first.
     """
 
     model: ModelId
     exclude: Annotated[tuple[Name, ...], Meta(max_length=100)] = ()
     lease_s: Annotated[float, Meta(gt=0, le=7 * 86_400)] = LEASE_S
+    wait: bool = False
+    priority: Annotated[int, Meta(ge=-100, le=100)] = 0
 
 
 class Release(Command, frozen=True, tag=True):

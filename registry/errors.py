@@ -1,5 +1,6 @@
 """Everything the registry can refuse.
 
+```text
 RegistryError (an actors.CommandError: the owner said no, and nothing was changed)
 ├── DuplicateBackend         a backend of this id is there already
 ├── BackendNotFound          there is none of this id
@@ -11,6 +12,7 @@ RegistryError (an actors.CommandError: the owner said no, and nothing was change
 └── LeaseNotFound            given back before, expired, or never this session's
 
 ConfigError                  the configuration or a flag is wrong (not an answer of the owner)
+```
 
 The runtime's own errors (no answer in time, a history that is gone, a disk that is full, ...) are drawn in
 `actors.errors`; those that a user of the registry meets can be imported from here and from `registry` too.

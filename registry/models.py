@@ -53,6 +53,8 @@ Tokens = Annotated[int, Field(strict=True, ge=0, le=2**31 - 1), _WHOLE]
 Priority = Annotated[int, Field(strict=True, ge=-(2**31), le=2**31 - 1), _WHOLE]
 Weight = Annotated[int, Field(strict=True, ge=1, le=MAX_WEIGHT), _WHOLE]
 Concurrency = Annotated[int, Field(strict=True, ge=1, le=MAX_CONCURRENCY), _WHOLE]
+Labels = Annotated[dict[Name, Text], Field(max_length=MAX_LABELS)]
+Metadata = Annotated[dict[Name, Text], Field(max_length=MAX_METADATA)]
 
 
 class Model(BaseModel):
@@ -125,8 +127,8 @@ class Backend(BaseModel):
     status: BackendStatus = BackendStatus.UNKNOWN
     priority: Priority = 0
     discovery_source: DiscoverySource = DiscoverySource.MANUAL
-    metadata: Annotated[dict[Name, Text], Field(max_length=MAX_METADATA)] = {}
-    labels: Annotated[dict[Name, Text], Field(max_length=MAX_LABELS)] = {}
+    metadata: Metadata = {}
+    labels: Labels = {}
     weight: Weight = 1
     max_concurrency: Concurrency | None = None
     role: BackendRole = BackendRole.REGULAR
@@ -152,7 +154,7 @@ class BackendView(BaseModel):
         last_health_check: When it was last checked, or added (UTC).
         last_error: Why it is not healthy, if that is known.
         pending_requests: Requests in flight at that moment.
-        total_requests: Requests that have ended since the system started.
+        total_requests: Requests that have ended since it was added.
         avg_latency_ms: Moving average of whole requests; 0 before the first.
         revision: Number of the latest durable change of this backend; counts and checks are none.
     """

@@ -9,38 +9,32 @@ from typing import Any
 
 import msgspec
 
-from actors.actor import Actor, Context
+from actors.actor import LATER, Actor, CallId, Context
 from actors.exits import Exit
 from actors.journal import Journal
 from actors.tables import Table
 from actors.views import View
 from registry import commands as c
-from registry.errors import DuplicateBackend, ModelNotFound, NoBackendAvailable, RegistryError
+from registry.errors import DuplicateBackend, NoBackendAvailable
 from registry.kinds import Durability, Outcome
 from registry.metrics import BackendMetrics, Metrics
+from registry.owner_log import log_as_json
 from registry.state.backends import Backends
 from registry.state.leases import Leases
-from registry.state.records import BackendListing, BackendState, Grant, LeaseRecord
+from registry.state.line import Line
+from registry.state.records import BackendListing, BackendState, WaitingRecord
+from registry.state.switchboard import BUSY_RETRY_AFTER_S, Switchboard
 from registry.state.traffic import Traffic, histograms
 from registry.stores.recovery import recover
 from registry.stores.sqlite import SqliteJournal
 from registry.views import views
 
-RETRY_AFTER_S = 5.0
-"""When to ask again for a model whose backends are all unavailable."""
-
-BUSY_RETRY_AFTER_S = 1.0
-"""When to ask again for a model whose healthy backends are all busy."""
-
 JOURNAL = "registry.db"
 """Name of the journal's file in the data directory."""
 
-NAMED_MODELS = 20
-"""How many available models an error about an unknown one names."""
-
 
 class RegistryActor(Actor):
-    """Backends, leases and counts."""
+    """Backends, leases, those who wait for one, and counts."""
 
     commands = c.AnyCommand
 
@@ -48,7 +42,9 @@ class RegistryActor(Actor):
         self.backends = Backends()
         self.leases = Leases(self.backends.pending, self.backends.choice.latest)
         self.traffic = Traffic()
-        self._tables = (*self.backends.tables, *self.leases.tables, *self.traffic.tables)
+        self.line = Line()
+        self.switchboard = Switchboard(self.backends, self.leases, self.line)
+        self._tables = (*self.backends.tables, *self.leases.tables, *self.line.tables, *self.traffic.tables)
         self._views = views(self.backends, self.leases)
         self._handlers: dict[type, Callable[[Any, Context], Any]] = {
             c.AddBackend: self._add_backend,
@@ -88,13 +84,21 @@ class RegistryActor(Actor):
         return self._views
 
     def apply(self, command: c.Command, context: Context) -> Any:
-        """Do a command; see `registry.commands` for the results."""
-        return self._handlers[type(command)](command, context)
+        """Do a command, and serve those for whom it has made room; see `registry.commands` for the results."""
+        result = self._handlers[type(command)](command, context)
+        self.switchboard.serve(context)
+        return result
+
+    def cancelled(self, call: CallId, context: Context) -> None:  # noqa: ARG002 - the contract's
+        """Take an acquire that waits out of the line."""
+        self.line.leave(call)
 
     def session_ended(self, context: Context, exit: Exit | None) -> None:  # noqa: ARG002 - however it ended
         """Give back the leases and the raw increments of a session."""
         self.leases.end_session(context.session)
         self.backends.pending.end_session(context.session)
+        self.line.forget(context.session)
+        self.switchboard.serve(context)
 
     def wanted_after_death(self, command: c.Command) -> bool:
         """What would only take something for a dead process is not done."""
@@ -103,6 +107,7 @@ class RegistryActor(Actor):
     def tick(self, context: Context) -> None:
         """Take back the leases whose time is over."""
         self.leases.expire(context.monotonic_s)
+        self.switchboard.serve(context)
 
     def _add_backend(self, command: c.AddBackend, context: Context) -> None:
         self.backends.add(command.backend, *_now(context))
@@ -148,24 +153,16 @@ class RegistryActor(Actor):
     def _update_models(self, command: c.UpdateModels, context: Context) -> None:
         self.backends.update_models(command.id, command.models, context.revision + 1)
 
-    def _acquire(self, command: c.Acquire, context: Context) -> Grant:
-        choice = self.backends.choice
-        candidates = choice.candidates(command.model, command.exclude)
-        if not candidates:
-            raise self._unavailable(command.model)
-        chosen = choice.best(candidates)
-        if chosen is None:
-            raise NoBackendAvailable(command.model, BUSY_RETRY_AFTER_S, busy=True)
-        now_s = context.monotonic_s
-        lease = LeaseRecord(context.session, chosen, command.model, now_s, now_s + command.lease_s)
-        id = self.leases.grant(lease, context.epoch)
-        return Grant(id, chosen, self.backends.require(chosen).url, command.model, lease.deadline_s)
-
-    def _unavailable(self, model: str) -> RegistryError:
-        """Why nothing can be given for a model that no healthy backend has."""
-        if self.backends.is_known(model):
-            return NoBackendAvailable(model, RETRY_AFTER_S)
-        return ModelNotFound(model, self.backends.some_healthy_models(NAMED_MODELS))
+    def _acquire(self, command: c.Acquire, context: Context) -> Any:
+        model, exclude, lease_s = command.model, command.exclude, command.lease_s
+        grant = self.switchboard.acquire(model, exclude, lease_s, context)
+        if grant is not None:
+            return grant
+        if not command.wait:
+            raise NoBackendAvailable(model, BUSY_RETRY_AFTER_S, busy=True)
+        waiting = WaitingRecord(model, exclude, lease_s, command.priority, context.monotonic_s)
+        self.switchboard.wait(waiting, context)
+        return LATER
 
     def _release(self, command: c.Release, context: Context) -> None:
         lease = self.leases.release(command.lease, context.session)
@@ -179,6 +176,7 @@ class RegistryActor(Actor):
             epoch=context.epoch,
             revision=context.revision,
             leases=len(self.leases.records),
+            waiting=len(self.line.records),
             backends=[
                 BackendMetrics(record.id, record.status, self.backends.pending.of(record.id))
                 for record in self.backends.records.values()
@@ -203,17 +201,21 @@ class Options(msgspec.Struct, frozen=True):
         ephemeral: Whether the directory is removed at the end.
         durability: What an answered change outlives.
         recover: Whether a damaged journal is replaced by what is readable of it.
+        json_log: Whether it logs JSON.
     """
 
     directory: str
     ephemeral: bool
     durability: Durability = Durability.PROCESS
     recover: bool = False
+    json_log: bool = False
 
 
 def build(options: bytes) -> tuple[Actor, Journal]:
     """The actor and its journal, for the owner process."""
     wanted = msgspec.msgpack.decode(options, type=Options)
+    if wanted.json_log:
+        log_as_json()
     directory = Path(wanted.directory)
     actor = RegistryActor()
     path = directory / JOURNAL
@@ -231,6 +233,7 @@ class _Ephemeral:
         self._journal = journal
         self.load = journal.load
         self.commit = journal.commit
+        self.save = journal.save
         self.holds = journal.holds
         self.history = journal.history
 

@@ -21,6 +21,7 @@ from registry.discovery.process import DiscoveryStart
 from registry.gateway.http1.limits import ServerLimits, UpstreamLimits
 from registry.gateway.process import GatewayStart
 from registry.gateway.settings import GatewaySettings
+from registry.kinds import LogFormat
 from registry.logs import LogSettings, configure
 from registry.server_file import NAME
 
@@ -51,7 +52,8 @@ def serve(config: Config, *, recover: bool = False) -> None:
     with _listen(config.host, config.port) as listening:
         directory = StateDirectory(path, f"actor-registry (pid {os.getpid()})")
         try:
-            options = directory.owner_options(config.durability, recover=recover)
+            json_log = config.log_format is LogFormat.JSON
+            options = directory.owner_options(config.durability, recover=recover, json_log=json_log)
             owner = OwnerSpec("registry.owner:build", options, (directory.lock_fd,))
             supervisor = Supervisor(owner, attach=str(directory.socket))
             for spec in _workers(config, api_keys, admin_key, listening):
@@ -85,6 +87,7 @@ def _workers(
             admin_key=admin_key,
             allowed_hosts=config.allowed_hosts,
             allowed_origins=config.allowed_origins,
+            queue_timeout_s=config.queue_timeout_s,
             server=ServerLimits(max_body_bytes=config.max_body_bytes),
             upstream=UpstreamLimits(
                 connect_timeout_s=config.connect_timeout_s,

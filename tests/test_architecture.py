@@ -17,7 +17,7 @@ LAYERS = (
     {"__main__"},
     {"cli"},
     {"server"},
-    {"gateway", "discovery", "api"},
+    {"gateway", "discovery", "api", "testing"},
     {"supervisor"},
     {"connection"},
     {"directory"},
@@ -29,7 +29,7 @@ LAYERS = (
     {"commands", "models", "stores"},
     {"state"},
     {"policies"},
-    {"metrics", "urls"},
+    {"metrics", "owner_log", "urls"},
     {"errors", "kinds", "version"},
 )
 """The modules of `registry`, from the outermost to the innermost; each imports only what stands below it, or beside."""

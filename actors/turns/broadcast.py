@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from actors.clock import Clock
 from actors.turns.mail import Mail
 from actors.turns.members import Member
-from actors.turns.publisher import Publisher
+from actors.turns.publisher import GATHER_S, SHARE, Publisher
 
 
 class Broadcast:
@@ -25,6 +25,7 @@ class Broadcast:
         self._mail = mail
         self._members = members
         self._clock = clock
+        self._served = 0
 
     @property
     def due_at(self) -> float:
@@ -32,28 +33,37 @@ class Broadcast:
         return self._publisher.due_at
 
     def send(self) -> bool:
-        """Send what is due, and a piece of each snapshot whose reader keeps up; whether there is more of these."""
+        """Send the updates that are due, and a piece of a snapshot; whether there may be another piece at once."""
         publisher = self._publisher
         if not publisher.subscribers:
             return False
-        if publisher.due_at <= self._clock.monotonic():
+        now = self._clock.monotonic()
+        if publisher.due_at <= now:
             for session, messages in publisher.updates():
                 self._offer(self._members[session], messages)
-        more = False
-        for session in publisher.incomplete:
-            member = self._members[session]
-            if not (member.gone or member.channel.unsent_bytes):
-                for message in publisher.piece(session):
-                    self._mail.post(member, message)
-                more = more or not member.channel.unsent_bytes
-        return more
+            publisher.gather_s = max(GATHER_S, SHARE * (self._clock.monotonic() - now))
+        return bool(publisher.joining) and self._send_piece()
+
+    def _send_piece(self) -> bool:
+        """Send one piece of one snapshot, of another one each time; whether the reader of any keeps up."""
+        publisher = self._publisher
+        ready = [session for session in publisher.joining if publisher.can_go_on(session) and self._keeps_up(session)]
+        if not ready:
+            return False
+        self._served = next((session for session in ready if session > self._served), ready[0])
+        for message in publisher.piece(self._served):
+            self._mail.post(self._members[self._served], message)
+        return True
+
+    def _keeps_up(self, session: int) -> bool:
+        member = self._members[session]
+        return not (member.gone or member.channel.unsent_bytes)
 
     def beat(self) -> None:
         """A sign of life for those who have heard nothing since the last one, and have read everything."""
         for session, messages in self._publisher.beat():
-            member = self._members[session]
-            if not member.channel.unsent_bytes:
-                self._offer(member, messages)
+            if self._keeps_up(session):
+                self._offer(self._members[session], messages)
 
     def _offer(self, member: Member, messages: list[bytes]) -> None:
         if not member.gone:

@@ -36,6 +36,7 @@ from actors.turns.invalid import explain
 from actors.turns.ledger import InDoubt, Ledger
 from actors.turns.observers import Observers
 from actors.turns.peers import Peer
+from actors.turns.saving import Saving
 from actors.turns.turn import Deed, ReadOnly, Turn
 
 logger = logging.getLogger(__name__)
@@ -98,6 +99,7 @@ class Engine:
         self.turn = Turn(list(self._tables.values()), self._waiting)
         self.ledger = Ledger(journal, log, handover)
         self.observers = Observers(journal, actor.views, clock)
+        self._saving = Saving([table for table in self._tables.values() if table.saved], journal)
         self.commands = self.repeated = 0
         self.wants_successor = False
         self._clock = clock
@@ -119,9 +121,10 @@ class Engine:
 
     def recover(self) -> set[int]:
         """Rebuild the state from the journal and the session log; returns the sessions that the log knows."""
-        self.turn.revision, records = self.ledger.load(self._restore)
+        self.turn.revision, records = self.ledger.load(self._load, self._saving.rows)
         for record in records:
             self._replay(record)
+        self._saving.begin()
         return set(self._peers)
 
     def _replay(self, record: Record) -> None:
@@ -136,6 +139,10 @@ class Engine:
             peer.acknowledge(upto)
         for session in record.ended:
             self._peers.pop(session, None)
+
+    def _load(self, name: str, key: Any, record: Any) -> None:
+        if not self._saving.found(name, key, record):
+            self._restore(name, key, record)
 
     def _restore(self, name: str, key: Any, record: Any) -> None:
         table = self._tables[name]
@@ -242,6 +249,7 @@ class Engine:
         for call in [call for call, deadline_s in self._waiting.items() if deadline_s < now]:
             self._give_up(call, "it waited in vain until its deadline; nothing was changed")
         self._happen(0, "tick", self.actor.tick)
+        self._saving.tick(now)
 
     def reply(self, session: int, number: int, result: Any) -> None:
         """Answer a question about the owner itself, which is no command."""
@@ -442,6 +450,9 @@ class Engine:
                 )
                 turn.take_back()
                 turn.read_only = True
+            else:
+                if any(change.after is None for step in turn.steps for change in step.changes):
+                    self._saving.save()  # what was counted of it must not outlive it
         if self.observers.active:
             self.observers.stored(turn)
         turn.stored()
@@ -464,6 +475,12 @@ class Engine:
             return
         logger.warning("the journal can be read again; the latest changes are %s", "in it" if stands else "not in it")
         self.wants_successor = True
+
+    def close(self) -> None:
+        """Save what is saved now and then, and close the journal."""
+        if not self.in_doubt:
+            self._saving.save()
+        self.ledger.close()
 
     def _compact(self) -> None:
         answers = [

@@ -13,7 +13,7 @@ from typing import Any
 import msgspec
 
 from actors.errors import StorageUnavailable
-from actors.journal import Journal, Step
+from actors.journal import Journal, SavedRow, Step
 from actors.ranges import Range
 from actors.session_log import Record, SessionLog, decode_record, encode_record
 from actors.statistics import Durations
@@ -64,11 +64,14 @@ class Ledger:
         """Length of the session log."""
         return self._log.size
 
-    def load(self, restore: Callable[[str, Any, Any], None]) -> tuple[int, Iterator[Record]]:
+    def load(
+        self, restore: Callable[[str, Any, Any], None], saved: Callable[[], list[SavedRow]] = list
+    ) -> tuple[int, Iterator[Record]]:
         """Restore what is durable.
 
         Args:
             restore: Told table, key and record of each row.
+            saved: Asked then for the rows of saved tables among them, with which a first owner begins.
 
         Returns:
             The number of the latest durable change, and the records of the former lives, to be read to the end.
@@ -76,9 +79,9 @@ class Ledger:
         loaded = self._journal.load()
         for name, key, record in loaded.rows:
             restore(name, key, record)
-        return loaded.revision, self._records(loaded.turn)
+        return loaded.revision, self._records(loaded.turn, saved())
 
-    def _records(self, ahead: tuple[int, bytes] | None) -> Iterator[Record]:
+    def _records(self, ahead: tuple[int, bytes] | None, saved: list[SavedRow]) -> Iterator[Record]:
         empty = True
         for record in self._log.records():
             empty = False
@@ -88,7 +91,9 @@ class Ledger:
             # Nothing is left of a former life but the journal. Its turns are counted on, so that the number of the
             # one it ends with never comes again; and this record tells a successor that it is one.
             self.turn = 0 if ahead is None else ahead[0]
-            self._log.append(encode_record(Record(self.turn, [], [], [])))
+            first = Record(self.turn, [], [saved] if saved else [], [])
+            self._log.append(encode_record(first))
+            yield first
         elif ahead is not None and ahead[0] == self.turn + 1:
             # The former owner died between its transaction and its log: the transaction carries the record.
             self.keep(ahead[1])

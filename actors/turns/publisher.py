@@ -18,12 +18,16 @@ from actors import frames
 from actors.channel import DEFAULT_LIMIT
 from actors.clock import Clock
 from actors.frames import Follow, Resync, Rows, Snapshot, Update
+from actors.tables import Change
 from actors.turns.recent import Noted, Recent
 from actors.turns.turn import Turn
 from actors.views import View
 
 GATHER_S = 0.01
-"""How long others' changes are gathered before they are sent."""
+"""How long others' changes are gathered before they are sent;"""
+
+SHARE = 20
+"""longer if it takes long to send them to so many: it is done in one part of so many of the owner's time."""
 
 UPDATE_BYTES = 256 * 1024
 """A message of updates ends with the row that makes it longer than this."""
@@ -89,12 +93,15 @@ class Publisher:
 
     Attributes:
         subscribers: Those who follow, by session.
+        joining: Those of them who have no whole copy yet.
         due_at: When `updates` should be sent, on the monotonic clock; infinite if there is nothing to send.
         revision: The latest that is stored.
     """
 
     def __init__(self, views: Sequence[View[Any, Any]], clock: Clock) -> None:
         self.subscribers: dict[int, Subscriber] = {}
+        self.joining: dict[int, Subscriber] = {}
+        self.gather_s = GATHER_S
         self.due_at = math.inf
         self.revision = 0
         self._views = views
@@ -111,11 +118,12 @@ class Publisher:
 
     def follow(self, session: int, follow: Follow) -> None:
         """A session wants a copy, or wants it anew."""
-        self.subscribers[session] = Subscriber(follow)
+        self.subscribers[session] = self.joining[session] = Subscriber(follow)
 
     def end(self, session: int) -> None:
         """A session is over."""
         if self.subscribers.pop(session, None) is not None:
+            self.joining.pop(session, None)
             self._forget()
 
     def stored(self, turn: Turn) -> None:
@@ -123,21 +131,26 @@ class Publisher:
         changes, deeds = turn.changes, turn.deeds
         if not deeds:
             return
+        if self.due_at == math.inf:
+            self.due_at = self._clock.monotonic() + self.gather_s
         ends = [deed.start for deed in deeds[1:]] + [len(changes)]
         for deed, end in zip(deeds, ends, strict=True):
-            passing: set[Row] = set()
-            for change in islice(changes, deed.start, end):
-                for number, view in self._by_table.get(change.table.name, ()):
-                    arrived = change.before is None and change.table is view.ordered_by
-                    recent = self._lasting if view.type.durable else self._passing
-                    for key in view.keys_of[change.table.name](change):
-                        recent.note((number, key), arrived=arrived)
-                        if recent is self._passing:
-                            passing.add((number, key))
+            passing = {row for change in islice(changes, deed.start, end) for row in self._note(change)}
             if passing:
                 for session, _, _ in deed.answers:
                     if session in self.subscribers:
                         self._own.setdefault(session, set()).update(passing)
+
+    def _note(self, change: Change) -> Iterator[Row]:
+        """Note the rows that a change touches; gives those that do not last."""
+        for number, view in self._by_table.get(change.table.name, ()):
+            arrived = change.before is None and change.table is view.ordered_by
+            for key in view.keys_of[change.table.name](change):
+                if view.type.durable:
+                    self._lasting.note((number, key), arrived=arrived)
+                else:
+                    self._passing.note((number, key), arrived=arrived)
+                    yield number, key
 
     def speak(self, out: dict[int, list[bytes]], revision: int) -> None:
         """Put before the answers that leave now what their readers must know to understand them.
@@ -153,12 +166,10 @@ class Publisher:
             subscriber = self.subscribers[session]
             if subscriber.complete:
                 own = self._own.get(session, ())
-                before = self._frames(subscriber, [Noted(row, 0, 0) for row in own])
+                before = self._frames(session, subscriber, [Noted(row, 0, 0) for row in own])
                 if before:
                     out[session] = before + out[session]
         self._own.clear()
-        if self.due_at == math.inf and any(map(self._lags, self.subscribers.values())):
-            self.due_at = self._clock.monotonic() + GATHER_S
 
     def _lags(self, subscriber: Subscriber) -> bool:
         return subscriber.complete and (
@@ -179,7 +190,9 @@ class Publisher:
                 messages = alike.get(position)
                 if messages is None:
                     changed = _in_place(self._passing.since(subscriber.passing_at), subscriber.passing_at)
-                    messages = alike[position] = [frames.ONE + frame for frame in self._frames(subscriber, changed)]
+                    messages = alike[position] = [
+                        frames.ONE + frame for frame in self._frames(session, subscriber, changed)
+                    ]
                 subscriber.lasting_at = self._lasting.latest
                 subscriber.passing_at = self._passing.latest
                 subscriber.revision = self.revision
@@ -195,7 +208,7 @@ class Publisher:
             subscriber.spoken_to = False
         self._forget()
 
-    def _frames(self, subscriber: Subscriber, passing: Sequence[Noted[Row]]) -> list[bytes]:
+    def _frames(self, session: int, subscriber: Subscriber, passing: Sequence[Noted[Row]]) -> list[bytes]:
         """The encoded Updates with all durable changes since, and some others; from now on it knows the former."""
         lasting = self._lasting.since(subscriber.lasting_at)
         if not (lasting or passing or subscriber.revision < self.revision):
@@ -207,8 +220,7 @@ class Publisher:
         try:
             pieces = list(self._pieces(noted, UPDATE_BYTES)) or [[]]
         except _TooLong:
-            subscriber.begin_anew()
-            subscriber.stuck_at = self._lasting.latest
+            self._stick(session, subscriber)
             return [frames.encode(Resync())]
         last = len(pieces) - 1
         return [frames.encode(Update(self.revision, rows, more=at < last)) for at, rows in enumerate(pieces)]
@@ -218,29 +230,33 @@ class Publisher:
         self._lasting.forget(min((one.lasting_at for one in begun), default=self._lasting.latest))
         self._passing.forget(min((one.passing_at for one in begun), default=self._passing.latest))
         if len(self._lasting) + len(self._passing) > MAX_NOTED:
-            for subscriber in begun:
-                if not subscriber.complete:
-                    subscriber.begin_anew()
+            for subscriber in self.joining.values():
+                subscriber.begin_anew()
 
     # -- snapshots -------------------------------------------------------------------------------------------
 
-    @property
-    def incomplete(self) -> list[int]:
-        """The sessions for which there is a piece of a snapshot to be sent."""
-        return [session for session, one in self.subscribers.items() if self._can_go_on(one)]
-
-    def _can_go_on(self, subscriber: Subscriber) -> bool:
-        return not subscriber.complete and subscriber.stuck_at != self._lasting.latest
+    def can_go_on(self, session: int) -> bool:
+        """Whether there is a piece of a snapshot to be sent to one that is joining."""
+        return self.joining[session].stuck_at != self._lasting.latest
 
     def piece(self, session: int) -> list[bytes]:
         """The next messages of the snapshot for a session: one piece, or all that is left of a little."""
         subscriber = self.subscribers[session]
         try:
-            return [frames.encode([piece]) for piece in self._next_pieces(subscriber)]
+            messages = [frames.encode([piece]) for piece in self._next_pieces(subscriber)]
         except _TooLong:
-            subscriber.begin_anew()
-            subscriber.stuck_at = self._lasting.latest
+            self._stick(session, subscriber)
             return []
+        if subscriber.complete:
+            del self.joining[session]
+            self._forget()
+        return messages
+
+    def _stick(self, session: int, subscriber: Subscriber) -> None:
+        """There is a row that fits no message: nothing is sent to it until something durable has changed."""
+        subscriber.begin_anew()
+        subscriber.stuck_at = self._lasting.latest
+        self.joining[session] = subscriber
 
     def _next_pieces(self, subscriber: Subscriber) -> Iterator[Snapshot]:
         counter = subscriber.follow.counter
@@ -264,7 +280,6 @@ class Publisher:
         subscriber.revision = self.revision
         subscriber.complete = subscriber.spoken_to = True
         subscriber.rest = None
-        self._forget()
 
     def _begin(self, subscriber: Subscriber) -> list[str]:
         """Begin with what is there; returns the names of the views that are sent."""

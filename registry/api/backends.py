@@ -17,7 +17,7 @@ from registry.api.patch import BackendPatch
 from registry.errors import BackendNotFound, DuplicateBackend, RevisionMismatch
 from registry.models import Backend, BackendList, BackendView
 
-PATCH_TRIES = 8
+PATCH_TRIES = 50
 """How often a merge is done anew because somebody else changed the backend in the meantime."""
 
 

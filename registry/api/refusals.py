@@ -125,12 +125,7 @@ def _field_error(found: Mapping[str, Any]) -> FieldError:
     # What is said of a key stands beside it in a part of its own.
     parts = [part for part in found["loc"][1:] if part != "[key]"]
     field = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in parts).strip(".")
-    return FieldError(_encodable(field)[:MAX_FIELD_CHARS], _encodable(found["msg"].removeprefix("Value error, ")))
-
-
-def _encodable(text: str) -> str:
-    """JSON may hold halves of surrogate pairs, and so may what is said of it."""
-    return text.encode("utf-8", "backslashreplace").decode()
+    return FieldError(field[:MAX_FIELD_CHARS], found["msg"].removeprefix("Value error, "))
 
 
 async def _unexpected(request: Request, error: Exception) -> Response:  # noqa: ARG001 -- a handler's signature

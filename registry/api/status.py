@@ -63,6 +63,6 @@ class StatusPage:
             revision=metrics.revision,
             backends={status: by_status[status] for status in BackendStatus},
             leases=metrics.leases,
-            waiting=owner.waiting,
+            waiting=metrics.waiting,
             sessions=owner.sessions,
         )

@@ -51,6 +51,8 @@ class LeaseOperations:
         *,
         exclude: Sequence[str] = (),
         lease_s: float = c.LEASE_S,
+        wait: bool = False,
+        priority: int = 0,
         timeout: float = DEFAULT_TIMEOUT_S,
     ) -> Call[Lease]:
         """Choose a healthy backend for a model and count the request on it, in one step.
@@ -59,17 +61,23 @@ class LeaseOperations:
             model: The model.
             exclude: Ids of backends that were tried before.
             lease_s: How long the lease may last; it ends earlier with this process.
-            timeout: Longest wait for the owner in seconds.
+            wait: Whether to wait while all healthy backends have as many requests as they may have. Sessions take
+                turns, and within a session the first who asked is the first.
+            priority: Of those who wait, a lower number is served first; from -100 to 100.
+            timeout: Longest wait in seconds.
 
         Raises:
             ModelNotFound: No backend has it.
-            NoBackendAvailable: None of those that have it can be given a request now.
+            NoBackendAvailable: None of those that have it can be given a request now; if `wait`, none is healthy.
+            QueueFull: Too many wait for this model already.
+            CallTimeout: It has waited in vain; nothing is held.
             InvalidField: `exclude` is a string.
         """
         if isinstance(exclude, str):
             raise InvalidField("exclude", "must be a list of ids, not one string")
-        command = c.Acquire(model, tuple(exclude), lease_s)
-        return Call(command, _lease, timeout=timeout, on_orphan=_give_back)
+        command = c.Acquire(model, tuple(exclude), lease_s, wait, priority)
+        # A lease that comes too late is given back: who has waited in vain has changed nothing.
+        return Call(command, _lease, timeout=timeout, changes=not wait, on_orphan=_give_back)
 
     @operation
     @staticmethod

@@ -32,7 +32,7 @@ class Backends:
 
     def __init__(self) -> None:
         self.records = Table("backends", str, BackendRecord, durable=True, on_change=self._backend_changed)
-        self.counters = Table("counters", str, CountersRecord, durable=False)
+        self.counters = Table("counters", str, CountersRecord, durable=False, saved=True)
         counts: dict[str, int] = {}
         self.choice = Choice(self.records, counts)
         self.pending = Pending(counts, self.choice.pending_changed)
@@ -130,6 +130,8 @@ class Backends:
         """Add a backend; raises `DuplicateBackend` or `InvalidField`."""
         if record.id in self.records:
             raise DuplicateBackend(record.id)
+        if record.id in self.counters:  # left over by one that was removed as the machine went down
+            self.counters.delete(record.id)
         checked_s = record.last_health_check_s or now_s
         self.records.put(
             record.id, msgspec.structs.replace(_normal(record), last_health_check_s=checked_s, revision=revision)

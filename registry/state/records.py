@@ -65,7 +65,7 @@ class BackendRecord(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class CountersRecord(msgspec.Struct, frozen=True, array_like=True):
-    """What is counted of a backend and need not outlive the machine.
+    """What is counted of a backend; of what the machine takes down with it, a second is lost.
 
     Attributes:
         total_requests: Requests that have ended.
@@ -94,6 +94,26 @@ class LeaseRecord(msgspec.Struct, frozen=True, array_like=True):
     model: str
     granted_s: float
     deadline_s: float
+
+
+class WaitingRecord(msgspec.Struct, frozen=True, array_like=True):
+    """A request that waits for a backend; its key is the session and number of the command.
+
+    Attributes:
+        model: The model asked for.
+        exclude: Backends that were tried before.
+        lease_s: How long the lease may last, from its grant.
+        priority: Lower is served first.
+        since_s: Instant on `CLOCK_MONOTONIC` of its arrival.
+        arrival: Number of its arrival, which rises from one to the next.
+    """
+
+    model: str
+    exclude: tuple[str, ...]
+    lease_s: float
+    priority: int
+    since_s: float
+    arrival: int = 0
 
 
 class HistogramRecord(msgspec.Struct, frozen=True, array_like=True):

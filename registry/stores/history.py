@@ -11,10 +11,10 @@ import msgspec
 
 from actors.errors import UNDECODABLE, Compacted, StorageUnavailable
 from actors.history import StoredChange, StoredStep
-from actors.journal import Step
+from actors.journal import SavedRow, Step
 from actors.tables import Change
 from registry.stores.files import plain
-from registry.stores.schema import FORMAT, Damage, format_of
+from registry.stores.schema import HISTORY_SINCE, Damage, format_of
 
 MAX_TURNS = 10_000
 """Turns that are kept at least, if they are not longer than `MAX_BYTES` together."""
@@ -88,6 +88,16 @@ def encode_turn(steps: Sequence[Step]) -> tuple[bytes, Writes]:
             writes[-1][1][key.decode()] = None if after is None else after.decode()
         encoded.append(_Step(step.revision, step.session, step.cause, step.wall_s, changes, step.by))
     return _encode(encoded), writes
+
+
+def encode_rows(rows: Sequence[SavedRow]) -> Writes:
+    """What rows of saved tables do to the tables."""
+    kept: dict[str, dict[str, str | None]] = {}
+    deleted: dict[str, dict[str, str | None]] = {}
+    for name, key, record in rows:
+        writes = deleted if record is None else kept
+        writes.setdefault(name, {})[_encode(key).decode()] = None if record is None else _encode(record).decode()
+    return [*deleted.items(), *kept.items()]
 
 
 def _before(change: Change) -> tuple[dict[str, Any] | None, Any]:
@@ -213,7 +223,7 @@ def check_history(db: sqlite3.Connection) -> None:
         Damage: A row is not what is written there.
         sqlite3.Error: It cannot be read.
     """
-    if format_of(db) < FORMAT:
+    if format_of(db) < HISTORY_SINCE:
         return
     for last, text in db.execute("SELECT last, CAST(steps AS BLOB) FROM history"):
         try:

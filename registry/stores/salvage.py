@@ -14,7 +14,7 @@ import msgspec
 from actors.errors import UNDECODABLE
 from registry.stores.files import open_database
 from registry.stores.pages import PAGE_BYTES, rows_in_pages
-from registry.stores.schema import AnyTable, bring_up_to_date, durable, read_row, shown
+from registry.stores.schema import AnyTable, bring_up_to_date, read_row, shown, stored
 
 _HEADER_BYTES = 100
 _SIZE_AT = 28
@@ -129,7 +129,7 @@ def _read(copy: Path, tables: Sequence[AnyTable]) -> Salvaged:
             db.execute("PRAGMA wal_checkpoint(TRUNCATE)")  # so that all pages are in one file
         content = copy.read_bytes()
         revision, certain, turn = _position(db)
-        return Salvaged({table.name: _table(db, table, content) for table in durable(tables)}, revision, certain, turn)
+        return Salvaged({table.name: _table(db, table, content) for table in stored(tables)}, revision, certain, turn)
 
 
 def _table(db: sqlite3.Connection, table: AnyTable, content: bytes) -> SalvagedTable:

@@ -14,12 +14,16 @@ from actors.errors import UNDECODABLE, JournalDamaged, StartFailed
 from actors.tables import Table
 from registry.stores.files import means_damage, plain
 
-FORMAT = 2
+FORMAT = 3
 """Version of the file, to be raised when an older version of this program can no longer use it; a newer one is refused.
 
 1. `journal` and a table of key and record for each durable table.
 2. `history`.
+3. `counters`, which is saved and not durable; backends have labels, weight, limit, role, connection and revision.
 """
+
+HISTORY_SINCE = 2
+"""The first format that has `history`."""
 
 _LARGEST_FORMAT = 100
 """A larger number was never written by any version: the file is damaged."""
@@ -83,9 +87,9 @@ def _has_log(path: Path) -> bool:
     return log.exists() and log.stat().st_size > 0
 
 
-def durable(tables: Sequence[AnyTable]) -> list[AnyTable]:
-    """The tables that are stored."""
-    return [table for table in tables if table.durable]
+def stored(tables: Sequence[AnyTable]) -> list[AnyTable]:
+    """The tables that are in the file."""
+    return [table for table in tables if table.durable or table.saved]
 
 
 def format_of(db: sqlite3.Connection) -> int:
@@ -120,7 +124,7 @@ def check(db: sqlite3.Connection, path: Path, tables: Sequence[AnyTable]) -> Non
     if path.stat().st_size % page_bytes and not _has_log(path):
         raise Damage("it ends in the middle of a page")
     present = _tables_in(db)
-    if strange := present - _KEPT_ANYWAY - {table.name for table in durable(tables)}:
+    if strange := present - _KEPT_ANYWAY - {table.name for table in stored(tables)}:
         raise Damage(f"it holds a table that nobody knows, {min(strange)!r}")
     for name in _required(found) - present:
         raise Damage(f"its table {name!r} is missing")
@@ -141,7 +145,9 @@ def check_structure(db: sqlite3.Connection, name: str) -> None:
 
 
 def _required(found: int) -> set[str]:
-    return {1: {"journal"}, 2: {"journal", "history"}}.get(found, set())
+    if not found:
+        return set()
+    return {"journal", "history"} if found >= HISTORY_SINCE else {"journal"}
 
 
 def _tables_in(db: sqlite3.Connection) -> set[str]:
@@ -162,12 +168,12 @@ def bring_up_to_date(db: sqlite3.Connection, tables: Sequence[AnyTable]) -> None
     # A file that is complete is not written: the owner must start on a full disk too, and serve what it has.
     if db.execute("PRAGMA journal_mode").fetchone() != ("wal",):
         db.execute("PRAGMA journal_mode = WAL")
-    wanted = {table.name for table in durable(tables)} | _KEPT_ANYWAY
+    wanted = {table.name for table in stored(tables)} | _KEPT_ANYWAY
     if format_of(db) == FORMAT and wanted <= _tables_in(db):
         return
     db.execute("BEGIN IMMEDIATE")
     try:
-        for table in durable(tables):
+        for table in stored(tables):
             db.execute(f'CREATE TABLE IF NOT EXISTS "{table.name}" (key TEXT PRIMARY KEY, record TEXT NOT NULL)')
         db.execute(JOURNAL)
         db.execute(HISTORY)
@@ -181,13 +187,14 @@ def bring_up_to_date(db: sqlite3.Connection, tables: Sequence[AnyTable]) -> None
 
 
 def rows(db: sqlite3.Connection, tables: Sequence[AnyTable]) -> Iterator[tuple[str, Any, Any]]:
-    """Table name, key and record of each row of the durable tables, in order of their arrival.
+    """Table name, key and record of each row of the actor's tables, in order of their arrival.
 
     Raises:
         Damage: A row is not what the table holds.
         sqlite3.Error: They cannot be read.
     """
-    for table in durable(tables):
+    present = _tables_in(db)  # an older version of this program knew fewer
+    for table in (table for table in stored(tables) if table.name in present):
         # As blobs: text that is not UTF-8 must be our own finding, which names the row.
         select = f'SELECT rowid, CAST(key AS BLOB), CAST(record AS BLOB) FROM "{table.name}" ORDER BY rowid'  # noqa: S608 - our own names
         for rowid, key, record in db.execute(select):

@@ -1,4 +1,7 @@
-"""The journal in SQLite: the durable tables themselves and their recent history, one transaction a turn."""
+"""The journal in SQLite: the durable tables themselves and their recent history, one transaction a turn.
+
+Tables that are only saved stand beside them; they have no history.
+"""
 
 from __future__ import annotations
 
@@ -10,10 +13,17 @@ from typing import Any
 
 from actors.errors import Compacted, StorageUnavailable
 from actors.history import StoredStep
-from actors.journal import Loaded, Step
+from actors.journal import Loaded, SavedRow, Step
 from registry.kinds import Durability
 from registry.stores.files import keep_private, open_database, plain
-from registry.stores.history import HistoryTable, Writes, encode_turn, oldest_revision, read_history
+from registry.stores.history import (
+    HistoryTable,
+    Writes,
+    encode_rows,
+    encode_turn,
+    oldest_revision,
+    read_history,
+)
 from registry.stores.recovery import finish_recovery
 from registry.stores.schema import (
     AnyTable,
@@ -35,7 +45,7 @@ class SqliteJournal:
 
     Args:
         path: The file; made if it is not there.
-        tables: The actor's tables, of which the durable ones are stored.
+        tables: The actor's tables, of which the durable and the saved ones are stored.
         durability: What a stored turn outlives.
 
     Raises:
@@ -94,6 +104,18 @@ class SqliteJournal:
             self._disconnect()
             raise StorageUnavailable(plain(error)) from error
         self._history.appended(db, text)
+
+    def save(self, rows: Sequence[SavedRow]) -> None:
+        """Write rows of saved tables; raises `StorageUnavailable`."""
+        writes = encode_rows(rows)
+        try:
+            db = self._connected()
+            db.execute("BEGIN IMMEDIATE")
+            _write(db, writes)
+            db.execute("COMMIT")
+        except sqlite3.Error as error:
+            self._disconnect()
+            raise StorageUnavailable(plain(error)) from error
 
     def holds(self, turn: int) -> bool:
         """Open the file anew and look whether this turn is the latest one in it; raises `StorageUnavailable`."""

@@ -12,7 +12,7 @@ from actors.actor import LATER, Actor, CallId, Context
 from actors.errors import CommandError, Compacted, StorageUnavailable
 from actors.exits import Exit
 from actors.history import StoredChange, StoredStep
-from actors.journal import Journal, Loaded, NoJournal, Step
+from actors.journal import Journal, Loaded, NoJournal, SavedRow, Step
 from actors.session_log import SessionLog
 from actors.tables import Table
 
@@ -197,6 +197,15 @@ class MemoryJournal:
         self.revision = steps[-1].revision
         self.turn = (turn, record)
 
+    def save(self, rows: Sequence[SavedRow]) -> None:
+        if self.fails:
+            raise StorageUnavailable("the disk is full")
+        for name, key, record in rows:
+            if record is None:
+                self.rows.pop((name, key), None)
+            else:
+                self.rows[name, key] = record
+
     def holds(self, turn: int) -> bool:
         return self.turn is not None and self.turn[0] == turn
 
@@ -214,6 +223,22 @@ def stored_step(step: Step) -> StoredStep:
     """A step as it is read again."""
     changes = tuple(StoredChange(one.table.name, one.key, one.before, one.after) for one in step.changes)
     return StoredStep(step.revision, step.session, step.cause, step.wall_s, changes, step.by)
+
+
+class MuteJournal(MemoryJournal):
+    """A journal that at some time says nothing any more: whether a turn was stored, nobody can tell."""
+
+    mute = False
+
+    def commit(self, steps: Sequence[Step], turn: int, record: bytes) -> None:
+        super().commit(steps, turn, record)
+        if self.mute:
+            raise StorageUnavailable("no word from the disk")
+
+    def holds(self, turn: int) -> bool:
+        if self.mute:
+            raise StorageUnavailable("no word from the disk")
+        return super().holds(turn)
 
 
 def duplicate(log: SessionLog) -> SessionLog:

@@ -13,7 +13,7 @@ CHANGES = 100
 
 def copied(registry: Registry) -> dict[str, BackendStatus]:
     """The backends as they are at this moment; `registry.revision` is then that of the list."""
-    return {view.id: view.status for view in registry.get_all_backends()}
+    return {view.id: view.status for view in registry.get_all_backends(fresh=True)}
 
 
 def test_hazard_12_list_and_watch() -> None:

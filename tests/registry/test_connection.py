@@ -6,42 +6,25 @@ import asyncio
 import os
 import signal
 import threading
-from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
 
 import pytest
 
 import registry
-from actors.errors import AttachFailed, SystemStopped
-from registry import Backend, BackendStatus, Model, Registry, Supervisor
+from actors.errors import AttachFailed, StartFailed, SystemStopped
+from registry import Registry, Supervisor
 from registry.directory import default_directory
 from tests.forking import Forked
 from tests.polling import until
 from tests.processes import program
+from tests.registry.systems import A
 from tests.registry.test_supervisor import UNGUARDED
-
-A = Backend(url="http://a:8000", id="a", models=(Model(id="m"),), status=BackendStatus.HEALTHY)
-
-
-@pytest.fixture(scope="module")
-def running_supervisor() -> Iterator[Supervisor]:
-    """One system for all tests that leave it alive."""
-    with Supervisor() as supervisor:
-        supervisor.registry.add_backend(A)
-        yield supervisor
-
-
-@pytest.fixture
-def supervisor(running_supervisor: Supervisor) -> Supervisor:
-    """The system, idle."""
-    until(lambda: pending(running_supervisor) == 0, "whoever held something before has gone")
-    return running_supervisor
 
 
 def pending(supervisor: Supervisor) -> int:
     """Requests in flight on the one backend."""
-    view = supervisor.registry.get_backend("a")
+    view = supervisor.registry.get_backend("a", fresh=True)
     assert view is not None
     return view.pending_requests
 
@@ -80,11 +63,11 @@ def test_both_faces_see_the_same(supervisor: Supervisor) -> None:
     async def look() -> list[str]:
         with closing(await registry.connect_async(supervisor.path)) as joined:
             await joined.increment_pending("a")
-            return await joined.get_models()
+            return await joined.get_models(fresh=True)
 
     with closing(registry.connect(supervisor.path / "registry.sock")) as joined, joined.lease("m") as lease:
         assert lease.backend == "a"
-        assert asyncio.run(look()) == ["m"] == joined.get_models()
+        assert asyncio.run(look()) == ["m"] == joined.get_models(fresh=True)
 
 
 def test_close_gives_everything_back(supervisor: Supervisor) -> None:
@@ -118,7 +101,7 @@ def test_the_owner_is_killed_while_programs_are_attached(tmp_path: Path) -> None
                 assert joined.get_leases()
         totals = sorted(total for child in children for total in child.result())
         assert len(set(totals)) == len(totals) == 4_000
-        assert supervisor.registry.get_backend("a").total_requests == 4_001 + 2  # type: ignore[union-attr]  # it is there
+        assert supervisor.registry.get_backend("a", fresh=True).total_requests == 4_001 + 2  # type: ignore[union-attr]  # it is there
 
 
 def test_a_supervisor_that_is_killed_and_its_successor(tmp_path: Path) -> None:
@@ -175,7 +158,7 @@ def test_a_whole_server(tmp_path: Path) -> None:
         with closing(registry.connect(tmp_path)) as joined:
             joined.add_backend(A)
             joined.acquire("m")
-            assert [view.pending_requests for view in joined.get_all_backends()] == [1]
+            assert [view.pending_requests for view in joined.get_all_backends(fresh=True)] == [1]
             run.kill(signal.SIGTERM)
             assert run.ends() == 0
             assert raises_stopped(joined)
@@ -190,6 +173,14 @@ def raises_stopped(joined: Registry) -> bool:
     except SystemStopped:
         return True
     return False
+
+
+def test_a_path_with_a_null_character(tmp_path: Path) -> None:
+    """No file has such a name, and both sides say so."""
+    with pytest.raises(AttachFailed, match=r"the path '.*a\\x00b.*' has a null character"):
+        registry.connect(tmp_path / "a\0b")
+    with pytest.raises(StartFailed, match=r"the name of the data directory '.*a\\x00b' has a null character"):
+        Supervisor(tmp_path / "a\0b")
 
 
 def test_a_relative_path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+import re
 import signal
 import sqlite3
 import urllib.request
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -16,6 +18,7 @@ from actors.errors import StartFailed
 from registry import Durability, Supervisor
 from registry.config import load_config
 from registry.errors import ConfigError
+from registry.stores.schema import FORMAT
 from tests.polling import until
 from tests.processes import Program, program
 from tests.registry.stores.journals import filled, renumber, reopened
@@ -112,11 +115,11 @@ def test_newer_journal(tmp_path: Path) -> None:
     """A journal that a newer version wrote stops the start, also with `--recover`."""
     path = tmp_path / "registry.db"
     filled(path)
-    renumber(path, 3)
+    renumber(path, FORMAT + 1)
     before = path.read_bytes()
     for arguments in ((), ("--recover",)):
         said = refused("--data-dir", str(tmp_path), *arguments, code=1)
-        assert "has format 3, this version knows up to 2: a newer actor-registry wrote it" in said
+        assert f"has format {FORMAT + 1}, this version knows up to {FORMAT}: a newer actor-registry wrote it" in said
     assert path.read_bytes() == before
     assert kept(tmp_path) == []
 
@@ -149,6 +152,14 @@ def test_durability_that_does_not_exist() -> None:
     """Any other word is refused with these two, before anything is started."""
     with pytest.raises(ValueError, match="durability must be 'process' or 'power', not 'ever'"):
         Supervisor(durability="ever")  # type: ignore[arg-type] # it is wrong
+
+
+@pytest.mark.parametrize("level", ["x", -1, 101, 20.0, None])
+def test_log_level_that_does_not_exist(level: Any) -> None:
+    """It is a number as in `logging`; anything else is refused before anything is started."""
+    sentence = f"log_level must be a number as in logging, like logging.INFO (20), not {level!r}"
+    with pytest.raises(ValueError, match=re.escape(sentence)):
+        Supervisor(log_level=level)
 
 
 def test_durability_of_a_server(tmp_path: Path) -> None:

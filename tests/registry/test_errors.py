@@ -32,16 +32,6 @@ REFUSALS = [
 ]
 
 
-def test_error_duplicate_backend() -> None:
-    """The text has the id and says what is wrong."""
-    assert str(DuplicateBackend("gpu-1")) == "backend already exists: gpu-1"
-
-
-def test_error_backend_not_found() -> None:
-    """The text has the id and says what is wrong."""
-    assert str(BackendNotFound("gpu-1")) == "backend not found: gpu-1"
-
-
 @pytest.mark.parametrize("error", REFUSALS)
 def test_every_refusal_is_one_of_the_registrys(error: RegistryError) -> None:
     """One `except` catches all that the registry can refuse."""

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 import os
 import signal
 import threading
 from collections import Counter
-from collections.abc import Iterator
 from pathlib import Path
 
 import psutil
@@ -17,27 +17,18 @@ from actors.errors import AlreadyRunning, StartFailed, SupervisorError, SystemSt
 from actors.exits import Exit
 from actors.processes import directory_lock
 from actors.processes.restarts import Restart
-from registry import Backend, BackendStatus, Model, Supervisor, Worker
+from registry import BackendStatus, Supervisor, Worker
 from tests.polling import until
 from tests.processes import program, running
 from tests.registry import worker_functions as workers
-
-A = Backend(url="http://a:8000", id="a", models=(Model(id="m"),), status=BackendStatus.HEALTHY)
-B = Backend(url="http://b:8000", id="b", models=(Model(id="m"),), status=BackendStatus.HEALTHY)
-
-
-@pytest.fixture(scope="module")
-def running_supervisor() -> Iterator[Supervisor]:
-    """One system for all tests that leave it alive."""
-    with Supervisor() as supervisor:
-        yield supervisor
+from tests.registry.systems import A, B
 
 
 @pytest.fixture
 def supervisor(running_supervisor: Supervisor) -> Supervisor:
     """The system with two idle backends and no history."""
     registry = running_supervisor.registry
-    for view in registry.get_all_backends():
+    for view in registry.get_all_backends(fresh=True):
         registry.remove_backend(view.id)
     until(lambda: not registry.get_leases(), "the workers of the test before have gone")
     registry.add_backend(A)
@@ -47,7 +38,7 @@ def supervisor(running_supervisor: Supervisor) -> Supervisor:
 
 def pending(supervisor: Supervisor) -> dict[str, int]:
     """Requests in flight by backend."""
-    return {view.id: view.pending_requests for view in supervisor.registry.get_all_backends()}
+    return {view.id: view.pending_requests for view in supervisor.registry.get_all_backends(fresh=True)}
 
 
 def pid_of(worker: Worker) -> int:
@@ -70,7 +61,7 @@ def test_workers_count_exactly(supervisor: Supervisor) -> None:
     assert [worker.join(30) for worker in spawned] == [Exit(0, None)] * 5
     # The increments of a process end with it, its totals stay.
     until(lambda: pending(supervisor) == {"a": 0, "b": 0}, "what the workers held is given back")
-    assert sum(view.total_requests for view in supervisor.registry.get_all_backends()) == 400
+    assert sum(view.total_requests for view in supervisor.registry.get_all_backends(fresh=True)) == 400
 
 
 def test_worker_that_is_killed_gives_back_all_it_held(supervisor: Supervisor) -> None:
@@ -159,6 +150,17 @@ def test_unpicklable_function(running_supervisor: Supervisor) -> None:
     assert running_supervisor.processes() == before
 
 
+def test_what_is_no_function_is_not_spawned(running_supervisor: Supervisor) -> None:
+    """The error says what it must be; a function with some of its arguments is one, though it has no name."""
+    before = running_supervisor.processes()
+    with pytest.raises(SupervisorError, match="what a worker process runs must be a function, not 5"):
+        running_supervisor.spawn(5)  # type: ignore[arg-type]  # the point
+    assert running_supervisor.processes() == before
+    worker = running_supervisor.spawn_with(Restart.TEMPORARY, None, functools.partial(workers.leave, code=4))
+    assert worker.name.startswith("partial-")
+    assert worker.join(20) == Exit(4, None)
+
+
 def test_join_of_a_worker_nobody_knows(running_supervisor: Supervisor) -> None:
     """A name that was never spawned cannot be waited for."""
     with pytest.raises(SupervisorError, match="no process of the name 'nobody'"):
@@ -202,9 +204,9 @@ def test_backends_survive_stop_and_start(tmp_path: Path) -> None:
         first.registry.update_status("a", BackendStatus.DRAINING)
         first.registry.increment_pending("a")
         revision = first.registry.revision
-        before = first.registry.get_backend("a")
+        before = first.registry.get_backend("a", fresh=True)
     with Supervisor(tmp_path) as second:
-        after = second.registry.get_backend("a")
+        after = second.registry.get_backend("a", fresh=True)
         second.registry.add_backend(B)
         assert second.registry.revision == revision + 1
     assert before is not None
@@ -331,7 +333,7 @@ if __name__ == "__main__":
         supervisor.registry.add_backend(Backend(url="http://a", id="a"))
         workers = [supervisor.spawn(work, 50) for _ in range(2)]
         print([worker.join(20).code for worker in workers])
-        print(supervisor.registry.get_backend("a").total_requests)
+        print(supervisor.registry.get_backend("a", fresh=True).total_requests)
 """
 
 UNGUARDED = """

@@ -152,6 +152,16 @@ async def test_unknown_outcome_is_said() -> None:
 
 
 @on_loop
+async def test_fault_of_the_control_plane_is_a_problem_too() -> None:
+    """An error that nobody expected is answered with 500 and without its text; the log has it."""
+    async with world() as w:
+        mounted(w).failure = RuntimeError("secret")
+        answer = await w.ask(get("/health"))
+        assert (answer.status, answer.headers["content-type"]) == (500, "application/problem+json")
+        assert answer.json()["detail"] == "The gateway failed on this request."
+
+
+@on_loop
 async def test_livez_asks_nobody() -> None:
     """`/livez` says that this process lives, whatever the owner does."""
     async with world() as w:

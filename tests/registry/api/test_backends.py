@@ -195,11 +195,12 @@ def test_only_some_fields_can_be_removed(served: Served, field: str) -> None:
 
 
 def test_patches_at_once_lose_nothing(served: Served) -> None:
-    """Patches of different labels at the same time are all kept, though each depends on what is there."""
+    """Patches of different labels at the same time, of two gateways, are all kept: each depends on what is there."""
     add(served)
 
     def label(number: int) -> int:
-        return served.client.patch("/backends/a", json={"labels": {f"key-{number}": "x"}}).status_code
+        client = served.client if number % 2 else served.other
+        return client.patch("/backends/a", json={"labels": {f"key-{number}": "x"}}).status_code
 
     with ThreadPoolExecutor(4) as pool:
         assert set(pool.map(label, range(24))) == {200}

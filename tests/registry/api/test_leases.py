@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
+
 import pytest
 
 from registry import Backend, BackendStatus, Model
 from registry.errors import LeaseNotFound
 from registry.version import installed_version
+from tests.polling import until
 from tests.registry.api.conftest import Served
 
 
@@ -64,5 +67,21 @@ def test_status_in_figures(served: Served) -> None:
         "backends": {"healthy": 1, "unhealthy": 0, "unknown": 1, "draining": 0},
         "leases": 1,
         "waiting": 0,
-        "sessions": 2,
+        "sessions": 3,
     }
+
+
+def test_who_waits_is_counted(served: Served) -> None:
+    """`/status` counts the requests that stand in line while all backends of their model are busy."""
+    add(served, "a")
+    assert served.client.patch("/backends/a", json={"max_concurrency": 1}).status_code == 200
+
+    def waiting() -> int:
+        return int(served.client.get("/status").json()["waiting"])
+
+    with ThreadPoolExecutor(1) as pool:
+        with served.registry.lease("model-of-a"):
+            second = pool.submit(served.registry.acquire, "model-of-a", wait=True, timeout=20)
+            until(lambda: waiting() == 1, "the second one waits")
+        served.registry.release(second.result(20))
+    assert waiting() == 0

@@ -95,7 +95,15 @@ def test_fields_at_fault_are_named(served: Served, body: object, named: list[str
     assert served.client.get("/backends").json() == {"backends": [], "revision": revision}
 
 
-@pytest.mark.parametrize("body", [b'{"url": "\\ud800"}', b'{"url": "http://x", "\\ud800": 1}'])
+@pytest.mark.parametrize(
+    "body",
+    [
+        b'{"url": "\\ud800"}',
+        b'{"url": "http://x", "\\ud800": 1}',
+        b'{"url": "http://x", "labels": {"\\ud800": "x"}}',
+        b'{"url": "http://x", "labels": {"\\ud800": 1}}',
+    ],
+)
 def test_halves_of_surrogate_pairs(served: Served, body: bytes) -> None:
     """Text that is no Unicode is refused like any other wrong field."""
     fields(served.client.post("/backends", content=body, headers=JSON))

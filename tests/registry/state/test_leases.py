@@ -8,7 +8,7 @@ import pytest
 from registry import commands as c
 from registry.errors import LeaseNotFound, ModelNotFound, NoBackendAvailable
 from registry.kinds import BackendStatus, Outcome
-from registry.owner import NAMED_MODELS, RETRY_AFTER_S
+from registry.state.switchboard import NAMED_MODELS, RETRY_AFTER_S
 from tests.registry.state.driver import State, backend
 
 

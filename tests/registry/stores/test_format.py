@@ -4,13 +4,18 @@ from __future__ import annotations
 
 import json
 import sqlite3
+from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from actors.errors import Compacted, JournalDamaged
+from registry.owner import RegistryActor
+from registry.state.records import BackendRecord
 from registry.stores import schema
+from registry.stores.recovery import recover
 from tests.registry.state.driver import State, backend
 from tests.registry.stores.journals import TURN, builtin, opened, reopened, turn
 
@@ -19,6 +24,31 @@ from tests.registry.stores.journals import TURN, builtin, opened, reopened, turn
 def path(tmp_path: Path) -> Path:
     """Where the journal is."""
     return tmp_path / "registry.db"
+
+
+NEW_FIELDS = ("labels", "weight", "max_concurrency", "role", "connection", "revision")
+"""What a backend had not in formats 1 and 2."""
+
+
+def old_record(record: BackendRecord) -> str:
+    """A backend as older versions wrote it."""
+    return json.dumps({field: value for field, value in builtin(record).items() if field not in NEW_FIELDS})
+
+
+def records(state: State) -> list[tuple[str, BackendRecord]]:
+    """The backends of a state, as they are found in an old file."""
+    return [(id, msgspec.structs.replace(record, revision=0)) for id, record in state.actor.backends.records.items()]
+
+
+def format_2(path: Path, state: State, revision: int) -> None:
+    """A file as the second version wrote it; its history is empty."""
+    format_1(path, state, revision)
+    with closing(sqlite3.connect(path, isolation_level=None)) as db:
+        db.execute(
+            "CREATE TABLE history (last INTEGER PRIMARY KEY, first INTEGER NOT NULL, wall_s REAL NOT NULL,"
+            " size INTEGER NOT NULL, steps TEXT NOT NULL)"
+        )
+        db.execute("PRAGMA user_version = 2")
 
 
 def format_1(path: Path, state: State, revision: int) -> None:
@@ -31,19 +61,21 @@ def format_1(path: Path, state: State, revision: int) -> None:
             " (one INTEGER PRIMARY KEY CHECK (one = 1), revision INTEGER NOT NULL, turn INTEGER, record BLOB)"
         )
         for id, record in state.actor.backends.records.items():
-            db.execute("INSERT INTO backends VALUES (?, ?)", (json.dumps(id), json.dumps(builtin(record))))
+            db.execute("INSERT INTO backends VALUES (?, ?)", (json.dumps(id), old_record(record)))
         db.execute("INSERT INTO journal VALUES (1, ?, 9, ?)", (revision, TURN))
         db.execute("PRAGMA user_version = 1")
 
 
-def test_file_of_format_1(path: Path) -> None:
+@pytest.mark.parametrize("write", [format_1, format_2])
+def test_file_of_an_older_version(path: Path, write: Callable[[Path, State, int], None]) -> None:
     """Everything in it is there after the first start, and its history begins with the next change."""
     state = State(backend("b", "m"), backend("a"))
-    format_1(path, state, 17)
+    write(path, state, 17)
+    recover(path, RegistryActor().tables)  # which finds nothing to be recovered
     with closing(opened(path)) as journal:
         loaded = journal.load()
         rows = {key: record for _, key, record in loaded.rows}
-        assert list(rows.items()) == state.actor.backends.records.items()
+        assert list(rows.items()) == records(state)
         assert (loaded.revision, loaded.turn) == (17, (9, TURN))
         assert (journal.oldest_revision(), list(journal.history(17))) == (18, [])
         with pytest.raises(Compacted):

@@ -17,7 +17,8 @@ from actors.tables import Change
 from registry import commands as c
 from registry.kinds import BackendStatus, Durability
 from registry.owner import RegistryActor
-from registry.state.records import ModelRecord
+from registry.state.records import CountersRecord, ModelRecord
+from registry.stores.schema import stored
 from registry.stores.sqlite import SqliteJournal
 from tests.registry.state.driver import State, backend
 from tests.registry.stores.journals import TURN, opened, reopened, steps_of, turn
@@ -107,11 +108,20 @@ def test_rows_can_be_read_by_people(journal: SqliteJournal, path: Path) -> None:
     assert json.loads(steps)[0]["changes"][0]["after"] == json.loads(record)
 
 
-def test_only_durable_tables_are_in_the_file(journal: SqliteJournal, path: Path) -> None:
-    """Counts and leases have no place in the file."""
+def test_saved_rows_come_back(journal: SqliteJournal, path: Path) -> None:
+    """Rows of saved tables are written, replaced and deleted by themselves, and there is no trace of it elsewhere."""
+    journal.save([("counters", "a", CountersRecord(1, 2, 3.5)), ("counters", "b", CountersRecord(4))])
+    journal.save([("counters", "b", None), ("counters", "a", CountersRecord(5))])
+    assert reopened(path) == ({("counters", "a"): CountersRecord(5)}, 0, None)
+    assert list(journal.history(0)) == []
+
+
+def test_only_durable_and_saved_tables_are_in_the_file(journal: SqliteJournal, path: Path) -> None:
+    """Leases and what is in flight have no place in the file."""
     with closing(sqlite3.connect(path)) as db:
         names = {name for (name,) in db.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
-    assert names == {"journal", "history", *(table.name for table in RegistryActor().tables if table.durable)}
+    assert names == {"journal", "history", *("backends", "counters")}
+    assert names == {"journal", "history", *(table.name for table in stored(RegistryActor().tables))}
     assert list(journal.load().rows) == []
 
 
