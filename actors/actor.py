@@ -11,6 +11,7 @@ import msgspec
 from actors.errors import CallError
 from actors.exits import Exit
 from actors.tables import Table
+from actors.views import View
 
 CallId = tuple[int, int]
 """Session and number of a command."""
@@ -85,6 +86,11 @@ class Actor(ABC):
     @abstractmethod
     def tables(self) -> Sequence[Table[Any, Any]]:
         """All the state there is."""
+
+    @property
+    def views(self) -> Sequence[View[Any, Any]]:
+        """What other processes may keep a copy of."""
+        return ()
 
     @abstractmethod
     def apply(self, command: Any, context: Context) -> Any:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import msgspec
 
@@ -13,6 +13,8 @@ from actors.client import DEFAULT_TIMEOUT_S
 from actors.clock import Clock, SystemClock
 from actors.errors import CallError, CallTimeout, CommandError, Overloaded, QueueClosed, SystemStopped
 from actors.forks import LINEAGE, Rejoin, cannot_rejoin
+from actors.history import MAX_STEPS, Watched, decode_watched
+from actors.replica import LOOK_AFTER_S, Replica
 from actors.session import FRAME_BYTES, Call, OnOrphan, Session
 from actors.statistics import OwnerStatistics, SessionStatistics
 
@@ -31,6 +33,7 @@ class AsyncClient:
         clock: Where deadlines are read; it must agree with the loop's clock.
         rejoin: Gives a process that is forked from this one a queue of its own, at its first call, in the event loop
             that runs then.
+        replica: See `Client`.
     """
 
     def __init__(
@@ -39,17 +42,19 @@ class AsyncClient:
         errors: dict[str, type[CommandError]] | None = None,
         clock: Clock | None = None,
         rejoin: Rejoin = cannot_rejoin,
+        replica: Replica | None = None,
     ) -> None:
         self._clock = clock or SystemClock()
         self._errors = errors
         self._rejoin = rejoin
+        self._replica = replica
         self._begin(channel)
         LINEAGE.watch(self)
 
     def _begin(self, channel: Channel) -> None:
         self._channel = channel
         self._absent = False
-        self.session = Session(self._clock, self._errors)
+        self.session = Session(self._clock, self._errors, self._replica)
         self._loop = asyncio.get_running_loop()
         self._loop.add_reader(channel.fileno(), self._readable)
         self._flush_scheduled = False
@@ -96,14 +101,42 @@ class AsyncClient:
 
     async def owner_statistics(self, *, timeout: float = DEFAULT_TIMEOUT_S) -> OwnerStatistics:
         """A snapshot of the owner; raises as `ask`."""
+        raw = await self._question(Session.inspect, timeout)
+        return msgspec.msgpack.decode(raw, type=OwnerStatistics)
+
+    async def watch(
+        self, since: int | None, *, limit: int = MAX_STEPS, wait: bool = True, timeout: float = DEFAULT_TIMEOUT_S
+    ) -> Watched:
+        """What has changed; see `Client.watch`."""
+
+        def begin(session: Session, deadline: float) -> Call:
+            return session.watch(since, limit, deadline, wait=wait)
+
+        return decode_watched(await self._question(begin, timeout))
+
+    async def _question(self, begin: Callable[[Session, float], Call], timeout: float) -> msgspec.Raw:
+        """Ask what is no command; raises as `ask`."""
         deadline = self._clock.monotonic() + timeout
         if self._absent:
             await self._return(timeout)
         if self._queueing or not self.session.has_room:
             await self._room(deadline)
-        call = self.session.inspect(deadline)
+        call = begin(self.session, deadline)
         await self._answer(call)
-        return msgspec.msgpack.decode(call.value(), type=OwnerStatistics)
+        return call.value()
+
+    def refresh(self) -> bool:
+        """Take in what has come for the copy of the views; see `Client.refresh`."""
+        replica = self._replica
+        if replica is None or self._absent:
+            return False
+        if not replica.following:
+            self.session.follow()
+            self._schedule_flush()
+        self._readable()
+        if replica.complete:
+            replica.current_until = self._clock.monotonic() + LOOK_AFTER_S
+        return replica.complete
 
     def statistics(self) -> SessionStatistics:
         """A snapshot of this end."""
@@ -138,6 +171,8 @@ class AsyncClient:
         """
         self._channel.close()
         self._returning = asyncio.Lock()
+        if self._replica is not None:
+            self._replica.forget()
         if not self.session.is_closed():
             self.session.close(
                 SystemStopped("the session is over: it was that of the process this one was forked from")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import select
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import msgspec
 
@@ -12,12 +12,18 @@ from actors.channel import LONGEST_WAIT_S, Channel
 from actors.clock import Clock, SystemClock
 from actors.errors import ActorsError, CallError, CommandError, Overloaded, QueueClosed, SystemStopped
 from actors.forks import LINEAGE, Rejoin, cannot_rejoin
+from actors.history import MAX_STEPS, Watched, decode_watched
+from actors.replica import LOOK_AFTER_S, Replica
 from actors.session import FRAME_BYTES, Call, OnOrphan, Session
 from actors.spinning import Spinning
 from actors.statistics import OwnerStatistics, SessionStatistics
 
 DEFAULT_TIMEOUT_S = 10.0
 """How long a call waits for its answer unless told otherwise; an owner that is killed is back well before."""
+
+
+READER_S = 0.01
+"""How long a call whose time is over waits for what another thread has read already."""
 
 
 class Client:
@@ -31,6 +37,7 @@ class Client:
         errors: The error classes that the owner's refusals may name, by code.
         clock: Where deadlines are read.
         rejoin: Gives a process that is forked from this one a queue of its own, at its first call.
+        replica: The copy of the actor's views that `refresh` keeps up to date, from its first call on.
     """
 
     def __init__(
@@ -39,16 +46,18 @@ class Client:
         errors: dict[str, type[CommandError]] | None = None,
         clock: Clock | None = None,
         rejoin: Rejoin = cannot_rejoin,
+        replica: Replica | None = None,
     ) -> None:
         self._clock = clock or SystemClock()
         self._errors = errors
         self._rejoin = rejoin
+        self._replica = replica
         self._begin(channel)
         LINEAGE.watch(self)
 
     def _begin(self, channel: Channel) -> None:
         self._channel = channel
-        self.session = Session(self._clock, self._errors)
+        self.session = Session(self._clock, self._errors, self._replica)
         self._lock = threading.RLock()  # which knows whose it is, also after an interrupt
         self._changed = threading.Condition(self._lock)
         self._sleepers = 0
@@ -136,6 +145,33 @@ class Client:
 
     def owner_statistics(self, *, timeout: float = DEFAULT_TIMEOUT_S) -> OwnerStatistics:
         """A snapshot of the owner; raises as `ask`."""
+        raw = self._question(Session.inspect, timeout)
+        return msgspec.msgpack.decode(raw, type=OwnerStatistics)
+
+    def watch(
+        self, since: int | None, *, limit: int = MAX_STEPS, wait: bool = True, timeout: float = DEFAULT_TIMEOUT_S
+    ) -> Watched:
+        """What has changed.
+
+        Args:
+            since: The steps after this revision; None for the latest ones.
+            limit: So many steps at most. Long ones are fewer.
+            wait: Whether to wait for a step if there is none yet; other threads' calls go on meanwhile.
+            timeout: Longest wait in seconds; then `CallTimeout`.
+
+        Raises:
+            Compacted: The history does not reach back to `since`.
+            CommandInvalid: There is no such revision yet.
+            CallError: As of `ask`.
+        """
+
+        def begin(session: Session, deadline: float) -> Call:
+            return session.watch(since, limit, deadline, wait=wait)
+
+        return decode_watched(self._question(begin, timeout))
+
+    def _question(self, begin: Callable[[Session, float], Call], timeout: float) -> msgspec.Raw:
+        """Ask what is no command; raises as `ask`."""
         deadline = self._clock.monotonic() + timeout
         if self._absent:
             self._return(timeout)
@@ -143,11 +179,36 @@ class Client:
         try:
             with self._lock:
                 self._wait_for_room(0, deadline)
-                call = self.session.inspect(deadline)
+                call = begin(self.session, deadline)
                 self._wait_for_answer(call)
-            return msgspec.msgpack.decode(call.value(), type=OwnerStatistics)
+            return call.value()
         except BaseException as error:
             self._leave_call(call, deadline, error)
+            raise
+
+    @property
+    def lock(self) -> threading.RLock:
+        """Whoever holds it sees the copy of the views at one moment; another one in a forked child."""
+        return self._lock
+
+    def refresh(self) -> bool:
+        """Take in what has come for the copy of the views, without waiting; whether it may be read from.
+
+        The first call asks the owner for the copy. As long as there is no whole one, the owner must be asked for what
+        is to be read; so it is after the end of the session, and then it raises what is to be raised.
+        """
+        replica = self._replica
+        if replica is None or self._absent:
+            return False
+        try:
+            with self._lock:
+                self.session.follow()
+                self._receive()
+                if replica.complete:
+                    replica.current_until = self._clock.monotonic() + LOOK_AFTER_S
+                return replica.complete
+        except BaseException as error:
+            self._recover(error)
             raise
 
     def statistics(self) -> SessionStatistics:
@@ -194,6 +255,8 @@ class Client:
         """Let go of the parent's session; see `Forkable`. The next call joins anew."""
         self._channel.close()
         self._lock = threading.RLock()
+        if self._replica is not None:
+            self._replica.forget()
         if not self.session.is_closed():
             self.session.close(
                 SystemStopped("the session is over: it was that of the process this one was forked from")
@@ -250,7 +313,11 @@ class Client:
 
     def _expire_if_due(self, call: Call) -> None:
         if not call.done and self._clock.monotonic() >= call.deadline:
-            self._receive()  # after a wait that took too long (a stopped process) it may have been there for long
+            # After a wait that took too long (a stopped process) it may have been there for long.
+            if self._reader:
+                self._sleep(READER_S)
+            else:
+                self._receive()
             if not call.done:
                 self.session.expire(call)
 
@@ -324,6 +391,8 @@ class Client:
             raise interrupt
 
     def _receive(self) -> None:
+        if self._reader:
+            return  # whoever reads takes in what comes, in order
         if self.session.is_closed():
             self._channel.close()
             return

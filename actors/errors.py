@@ -17,7 +17,8 @@ ActorsError
 │       ├── CommandStale     a sequence number from the past: it is never run a second time
 │       ├── CommandFailed    the actor raised an unexpected exception; nothing was changed
 │       ├── CommandCrashedOwner  applying it ended the owner process; it is not tried again
-│       └── StorageUnavailable   the journal could not be written; nothing was changed
+│       ├── StorageUnavailable   the journal could not be written; nothing was changed
+│       └── Compacted        the history of changes does not reach back that far
 └── SupervisorError
     ├── AlreadyRunning       another system holds the data directory
     ├── StartFailed          a process ended before it was ready
@@ -191,6 +192,24 @@ class StorageUnavailable(CommandError):
     def __init__(self, reason: str) -> None:
         super().__init__(f"the change could not be stored: {reason}", reason=reason)
         self.reason = reason
+
+
+class Compacted(CommandError):
+    """The history of changes does not reach back that far: read everything, and go on from there.
+
+    Args:
+        since: The revision after which changes were asked for.
+        oldest: The first change that is still in the history, or the next one to come.
+    """
+
+    def __init__(self, since: int, oldest: int) -> None:
+        super().__init__(
+            f"the changes after revision {since} are not kept any more, only those from {oldest} on",
+            since=since,
+            oldest=oldest,
+        )
+        self.since = since
+        self.oldest = oldest
 
 
 class SupervisorError(ActorsError):

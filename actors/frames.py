@@ -71,6 +71,26 @@ class Inspect(msgspec.Struct, frozen=True, array_like=True, tag="inspect"):
     answered: int
 
 
+class Watch(msgspec.Struct, frozen=True, array_like=True, tag="watch"):
+    """Worker to owner: what has changed? Answered with `history.Watched`; nothing is done, so it may be asked again.
+
+    Attributes:
+        number: As of an `Ask`.
+        deadline: As of an `Ask`.
+        answered: As of an `Ask`.
+        since: The steps after this revision; None for the latest ones.
+        limit: So many steps at most.
+        wait: Whether to wait for a step if there is none yet.
+    """
+
+    number: int
+    deadline: float
+    answered: int
+    since: int | None
+    limit: int
+    wait: bool
+
+
 class Cancel(msgspec.Struct, frozen=True, array_like=True, tag="cancel"):
     """Worker to owner: nobody waits for this command any more. If the actor has put it off, it is given up."""
 
@@ -81,6 +101,18 @@ class Acked(msgspec.Struct, frozen=True, array_like=True, tag="acked"):
     """Worker to owner: these answers have arrived. Needed where a command that waits holds `Ask.answered` back."""
 
     answered: Ranges
+
+
+class Follow(msgspec.Struct, frozen=True, array_like=True, tag="follow"):
+    """Worker to owner: keep my copy of the views up to date. Answered with `Snapshot`s, and from then on `Update`s.
+
+    Attributes:
+        counter: Rises with each of them; what is still under way for an earlier one is void.
+        revision: That of the durable views in the copy; None if they are not whole.
+    """
+
+    counter: int
+    revision: int | None
 
 
 class Bye(msgspec.Struct, frozen=True, array_like=True, tag="bye"):
@@ -146,13 +178,67 @@ class Refused(msgspec.Struct, frozen=True, array_like=True, tag="refused"):
     reason: str
 
 
-Numbered = Ask | Batch | Inspect
+class Rows(msgspec.Struct, frozen=True, array_like=True):
+    """Some rows of a view, each as an encoded pair of key and record; nil stands for none any more.
+
+    Attributes:
+        view: The name of the view.
+        changed: They keep their places if they are there already.
+        arrived: Each goes to the end, in this order, also if it is there already.
+    """
+
+    view: str
+    changed: list[msgspec.Raw]
+    arrived: list[msgspec.Raw]
+
+
+class Snapshot(msgspec.Struct, frozen=True, array_like=True, tag="snapshot"):
+    """Owner to worker: a piece of the views, while they go on changing. With the last piece the copy is complete.
+
+    Attributes:
+        counter: That of the `Follow` it answers.
+        renewed: In the first piece, the views that are sent as a whole; the others are as they were. Else None.
+        rows: Rows that take the place of what came before.
+        complete: Whether this is the last piece.
+        revision: Number of the latest durable change; it counts in the last piece.
+    """
+
+    counter: int
+    renewed: list[str] | None
+    rows: list[Rows]
+    complete: bool
+    revision: int
+
+
+class Update(msgspec.Struct, frozen=True, array_like=True, tag="update"):
+    """Owner to worker: what has changed in the views, or an empty sign that the copy is up to date.
+
+    Attributes:
+        revision: Number of the latest durable change that it holds.
+        rows: The rows that have changed.
+        more: Another one follows, and they are to be seen together.
+    """
+
+    revision: int
+    rows: list[Rows]
+    more: bool
+
+
+class Resync(msgspec.Struct, frozen=True, array_like=True, tag="resync"):
+    """Owner to worker: updates are missing; follow anew."""
+
+
+Numbered = Ask | Batch | Inspect | Watch
 """What is answered, by its number."""
 
-ToOwner = Hello | Ask | Batch | Inspect | Cancel | Acked | Bye
-ToWorker = Welcome | Answer | Refused
+ToOwner = Hello | Ask | Batch | Inspect | Watch | Cancel | Acked | Follow | Bye
+ToWorker = Welcome | Answer | Refused | Snapshot | Update | Resync
 
 encode = msgspec.msgpack.Encoder().encode
+
+ONE = encode([None])[:1]
+"""How a message of one frame begins: an encoded frame need not be copied into a list to be sent in one."""
+
 decode_to_owner = msgspec.msgpack.Decoder(list[ToOwner]).decode
 decode_to_worker = msgspec.msgpack.Decoder(list[ToWorker]).decode
 decode_outcomes = msgspec.msgpack.Decoder(list[Outcome]).decode

@@ -357,7 +357,7 @@ class _Service:
                 )
                 self._say(Done(id))
             case Attach():
-                _, channel = self._supervisor.join()
+                _, channel = self._supervisor.join(os.getppid())
                 self._say(Done(id), [channel.fileno()])
                 channel.close()
             case Await():

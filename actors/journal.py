@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, Protocol
 
 import msgspec
 
+from actors.history import StoredStep
 from actors.tables import Change
 
 SavedRow = tuple[str, Any, Any]
@@ -22,6 +23,7 @@ class Step(msgspec.Struct, frozen=True):
         cause: What it was: the name of the command's type, `tick` or `session_ended`.
         wall_s: When, in seconds since 1970 (UTC).
         changes: What changed, in order.
+        by: The name of the session's process; empty if nobody knows it any more.
     """
 
     revision: int
@@ -29,6 +31,7 @@ class Step(msgspec.Struct, frozen=True):
     cause: str
     wall_s: float
     changes: Sequence[Change]
+    by: str = ""
 
 
 class Loaded(msgspec.Struct, frozen=True):
@@ -73,6 +76,16 @@ class Journal(Protocol):
             StorageUnavailable: It cannot be read at the moment.
         """
 
+    def history(self, since: int) -> Iterator[StoredStep]:
+        """The steps after a revision, in order, as far as they are kept.
+
+        Whoever takes a few of them pays for little more, and may let go of the rest.
+
+        Raises:
+            Compacted: The history does not reach back that far.
+            StorageUnavailable: It cannot be read.
+        """
+
     def close(self) -> None:
         """Finish, leaving everything in the file."""
 
@@ -93,6 +106,10 @@ class NoJournal:
     def holds(self, turn: int) -> bool:  # noqa: ARG002 - the contract's
         """It forgets every turn at once."""
         return False
+
+    def history(self, since: int) -> Iterator[StoredStep]:  # noqa: ARG002 - the contract's
+        """Nothing is kept."""
+        return iter(())
 
     def close(self) -> None:
         """Do nothing."""

@@ -20,7 +20,7 @@ from actors.channel import Channel
 from actors.clock import Clock, SystemClock
 from actors.errors import UNDECODABLE, MessageTooLarge, QueueClosed
 from actors.exits import Exit
-from actors.frames import Acked, Ask, Batch, Bye, Cancel, Hello, Inspect, Refused, ToOwner, Welcome
+from actors.frames import Acked, Ask, Batch, Bye, Cancel, Follow, Hello, Inspect, Refused, ToOwner, Watch, Welcome
 from actors.journal import Journal
 from actors.processes.child import Child
 from actors.processes.control import Begin, Control, Died, Ended, FreshLog, Join, Leave, ToChild
@@ -28,6 +28,7 @@ from actors.pulse import Pulse
 from actors.session_log import SessionLog
 from actors.spinning import Spinning
 from actors.statistics import Durations, OwnerStatistics
+from actors.turns.broadcast import Broadcast
 from actors.turns.engine import Engine
 from actors.turns.mail import Mail
 from actors.turns.members import DECODED_BYTES, Member, Pace, cost_of
@@ -95,6 +96,7 @@ class Owner:
         self._epoll.register(control.fileno(), select.EPOLLIN)
         self._members: dict[int, Member] = {}
         self._sessions: dict[int, Member] = {}
+        self._broadcast = Broadcast(engine.observers.publisher, self._mail, self._sessions, clock)
         self._busy: dict[int, Member] = {}
         self._departing: dict[int, float] = {}
         self._deaths: dict[int, Exit | None] = {}
@@ -131,7 +133,7 @@ class Owner:
             now = self._clock.monotonic()
             if now >= self._next_tick:
                 self._tick(now)
-            if self._busy or self._mail.held:
+            if self._broadcast.send() or self._busy or self._mail.held:
                 ready = self._look()
             else:
                 ready = self._spinning.until(self._look) or self._epoll.poll(max(0.0, self._next_wake() - now))
@@ -174,13 +176,14 @@ class Owner:
     # -- time ------------------------------------------------------------------------------------------------
 
     def _next_wake(self) -> float:
-        return min(self._next_tick, *self._departing.values()) if self._departing else self._next_tick
+        return min(self._next_tick, self._broadcast.due_at, *self._departing.values())
 
     def _tick(self, now: float) -> None:
         self._pulse.beat()
         self._engine.tick()
         self._next_tick = now + TICK_S
         self._finish_turn()
+        self._broadcast.beat()
         if self._control.blocked:
             self._hear_supervisor()
 
@@ -197,8 +200,8 @@ class Owner:
     def _heard(self, message: ToChild, fds: list[int]) -> None:
         match message:
             case Join():
-                for session, fd in zip(message.sessions, fds, strict=True):
-                    self._join(session, fd)
+                for session, name, fd in zip(message.sessions, message.names, fds, strict=True):
+                    self._join(session, name, fd)
             case Died():
                 self._deaths[message.session] = message.exit
                 if message.session in self._departing:
@@ -210,10 +213,10 @@ class Owner:
             case _:
                 pass
 
-    def _join(self, session: int, fd: int) -> None:
+    def _join(self, session: int, name: str, fd: int) -> None:
         member = Member(session, Channel.from_fd(fd))
         self._members[fd] = self._sessions[session] = member
-        self._engine.join(session)
+        self._engine.join(session, name)
         self._epoll.register(fd, member.events)
         self._welcome(member)
 
@@ -341,18 +344,31 @@ class Owner:
                 self._engine.acknowledge(session, frame.answered)
             else:
                 self._welcome(member)  # that of this epoch is still under way, or was lost in the other process
-        elif member.greeted:
-            match frame:
-                case Ask() | Batch():
-                    self._engine.ask(session, frame, posthumous=member.gone)
-                case Acked(answered):
-                    self._engine.acknowledge(session, answered)
-                case Cancel(number):
-                    self._engine.cancel(session, number)
-                case Inspect(number):
-                    self._engine.reply(session, number, self.statistics())
-                case Bye():
-                    member.left = True
+        elif not member.greeted:
+            pass
+        elif isinstance(frame, Ask | Batch):
+            self._engine.ask(session, frame, posthumous=member.gone)
+        else:
+            self._take_besides(member, frame)
+
+    def _take_besides(self, member: Member, frame: Acked | Bye | Cancel | Follow | Inspect | Watch) -> None:
+        """Take what is no command."""
+        session = member.session
+        match frame:
+            case Acked(answered):
+                self._engine.acknowledge(session, answered)
+            case Cancel(number):
+                self._engine.cancel(session, number)
+            case Inspect(number):
+                self._engine.reply(session, number, self.statistics())
+            case Watch():
+                if not member.gone:
+                    self._engine.observers.watch(session, frame)
+            case Follow():
+                if not member.gone:
+                    self._engine.observers.follow(session, frame)
+            case Bye():
+                member.left = True
 
     def _refuse(self, member: Member, reason: str) -> None:
         if not member.misunderstood:  # one line tells of a broken program; it must not flood the log as well

@@ -16,8 +16,25 @@ import msgspec
 from actors import frames
 from actors.clock import Clock
 from actors.errors import CallError, CallTimeout, CommandError, OutcomeUnknown, Overloaded, SystemStopped
-from actors.frames import Acked, Answer, Ask, Batch, Bye, Cancel, Hello, Inspect, Numbered, Refused, Welcome
+from actors.frames import (
+    Acked,
+    Answer,
+    Ask,
+    Batch,
+    Bye,
+    Cancel,
+    Hello,
+    Inspect,
+    Numbered,
+    Refused,
+    Resync,
+    Snapshot,
+    Update,
+    Watch,
+    Welcome,
+)
 from actors.ranges import Range, Ranges
+from actors.replica import Replica
 from actors.statistics import QueueStatistics, SessionStatistics
 
 MESSAGE_BYTES = 48 * 1024
@@ -93,10 +110,14 @@ class Session:
     Args:
         clock: Where deadlines are read.
         errors: The error classes that the owner's refusals may name, by code.
+        replica: The copy of the views that is kept, if any shall be.
     """
 
-    def __init__(self, clock: Clock, errors: dict[str, type[CommandError]] | None = None) -> None:
+    def __init__(
+        self, clock: Clock, errors: dict[str, type[CommandError]] | None = None, replica: Replica | None = None
+    ) -> None:
         self._clock = clock
+        self._replica = replica
         self._errors = errors or CommandError.classes()
         self._next_number = 1
         self._calls: dict[int, Call] = {}
@@ -177,6 +198,11 @@ class Session:
         """Ask for the owner's statistics."""
         return self._begin(Inspect(self._next_number, deadline, self._answered.upto), changes=False)
 
+    def watch(self, since: int | None, limit: int, deadline: float, *, wait: bool) -> Call:
+        """Ask for what has changed; see `frames.Watch`."""
+        watch = Watch(self._next_number, deadline, self._answered.upto, since, limit, wait)
+        return self._begin(watch, changes=False)
+
     def tell(self, command: bytes) -> None:
         """Begin a command whose answer nobody looks at; it is done exactly once all the same, however late.
 
@@ -184,6 +210,13 @@ class Session:
             SystemStopped: The session is over.
         """
         self.call(command, math.inf).done = True
+
+    def follow(self) -> None:
+        """Ask for the copy of the views, unless it was asked for before; `outgoing` then has something to send."""
+        if self._replica is not None and not self._replica.following and self._closed is None:
+            follow = self._replica.follow()
+            if self.epoch:
+                self._outgoing.append(follow)
 
     def leave(self) -> None:
         """Say farewell, so that the owner need not wonder how this process ended."""
@@ -243,8 +276,12 @@ class Session:
         return answered
 
     def _unanswered_frames(self) -> list[frames.ToOwner]:
+        """All that the owner must be told anew. The copy is first: what it must hold comes before the answers."""
+        follows: list[frames.ToOwner] = []
+        if self._replica is not None and self._replica.following:
+            follows.append(self._replica.follow())
         asks: list[frames.ToOwner] = [call.ask for call in self._calls.values()]
-        return asks + [Cancel(call.number) for call in self._calls.values() if call.cancelled]
+        return follows + asks + [Cancel(call.number) for call in self._calls.values() if call.cancelled]
 
     def expire(self, call: Call) -> None:
         """The caller's time is over: set the error that says what is known of the command."""
@@ -264,6 +301,8 @@ class Session:
             call.done = True
         self._calls.clear()
         self._outgoing.clear()
+        if self._replica is not None:
+            self._replica.incomplete()
         return waiting
 
     # -- frames ----------------------------------------------------------------------------------------------
@@ -305,7 +344,22 @@ class Session:
                     self._welcome(frame)
                 case Refused():
                     self._refused += 1
+                case Snapshot() | Update() | Resync():
+                    self._hear_of_views(frame)
         return completed
+
+    def _hear_of_views(self, frame: Snapshot | Update | Resync) -> None:
+        replica = self._replica
+        if replica is None or self._closed is not None:
+            return
+        if isinstance(frame, Resync):
+            self._outgoing.append(replica.resync())
+            return
+        if isinstance(frame, Update):
+            replica.update(frame)
+        else:
+            replica.snapshot(frame, self.epoch)
+        self.revision = max(self.revision, frame.revision)
 
     def _welcome(self, frame: Welcome) -> None:
         if self.epoch:

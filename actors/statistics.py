@@ -71,6 +71,30 @@ class QueueStatistics(msgspec.Struct, frozen=True):
     dropped: int
 
 
+class ReplicaStatistics(msgspec.Struct, frozen=True):
+    """A process's copy of the actor's views.
+
+    Attributes:
+        complete: Whether reads are answered from it; else the owner is asked.
+        epoch: Number of the owner's life that has last completed it.
+        revision: Number of the latest durable change in it; None if it was never complete.
+        rows: Its records.
+        age_s: Seconds since the owner last spoke for it, which it does twice a second; None if it never has.
+        resyncs: How often updates were missing, because this process did not read them.
+        snapshots: How often it was sent as a whole.
+        updates: Updates that changed it.
+    """
+
+    complete: bool
+    epoch: int
+    revision: int | None
+    rows: int
+    age_s: float | None
+    resyncs: int
+    snapshots: int
+    updates: int
+
+
 class SessionStatistics(msgspec.Struct, frozen=True):
     """A session, seen from its worker process.
 

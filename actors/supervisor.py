@@ -104,13 +104,16 @@ class Supervisor:
         if self._owner.ready_at is not None:
             self._start_worker(member)
 
-    def join(self) -> tuple[int, Channel]:
+    def join(self, pid: int) -> tuple[int, Channel]:
         """A new session for a process that was not started here; its number and the worker's end of its queue.
+
+        Args:
+            pid: Its process id, by which it is named.
 
         Raises:
             SupervisorError: There are too few descriptors for another session. Nothing was changed.
         """
-        return self._new_session(1)
+        return self._new_session(1, pid)
 
     def leave(self, session: int, exit: Exit | None = None) -> None:
         """The process of a session is gone: nothing more may come, not even from a child that it has left behind.
@@ -207,10 +210,10 @@ class Supervisor:
         self._kill_at = self.reactor.after(budget_s, self._kill_workers)
         self._stop_owner_when_alone()
 
-    def _new_session(self, descriptors: int) -> tuple[int, Channel]:
+    def _new_session(self, descriptors: int, pid: int) -> tuple[int, Channel]:
         self._need_room_for(descriptors)
         try:
-            return self._keeper.join()
+            return self._keeper.join(f"attached pid {pid}")
         except OSError as error:
             raise SupervisorError(f"there is no room for another session: {error.strerror}") from error
 
@@ -238,7 +241,7 @@ class Supervisor:
     def _start_worker(self, member: Member) -> None:
         member.restart = None
         try:
-            member.session, channel = self._keeper.join()
+            member.session, channel = self._keeper.join(member.spec.name)
         except OSError as error:
             self._not_started(member, error)
             return

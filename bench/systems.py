@@ -55,7 +55,7 @@ def increment_for_ever(registry: Registry, id: str) -> None:
 
 def pending(supervisor: Supervisor) -> int:
     """What the workers of a crowd have made of the number."""
-    backend = supervisor.registry.get_backend(BACKEND.id)
+    backend = supervisor.registry.get_backend(BACKEND.id, fresh=True)
     return 0 if backend is None else backend.pending_requests
 
 
@@ -131,7 +131,7 @@ def with_sessions(processes: Peers, count: int) -> Supervisor:
 
     async def join() -> AsyncRegistry:
         registry = await supervisor.async_registry()
-        await registry.backend_count()  # only one that was answered has joined for certain
+        await registry.backend_count(fresh=True)  # only one that was answered has joined for certain
         return registry
 
     async def join_all() -> list[AsyncRegistry]:

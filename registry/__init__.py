@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from registry.errors import BackendNotFound as BackendNotFound
     from registry.errors import CallTimeout as CallTimeout
     from registry.errors import CommandInvalid as CommandInvalid
+    from registry.errors import Compacted as Compacted
     from registry.errors import DuplicateBackend as DuplicateBackend
     from registry.errors import InvalidField as InvalidField
     from registry.errors import LeaseNotFound as LeaseNotFound
@@ -53,9 +54,11 @@ if TYPE_CHECKING:
     from registry.models import Backend as Backend
     from registry.models import BackendList as BackendList
     from registry.models import BackendView as BackendView
+    from registry.models import Change as Change
     from registry.models import Lease as Lease
     from registry.models import LeaseView as LeaseView
     from registry.models import Model as Model
+    from registry.models import RowChange as RowChange
     from registry.supervisor import Supervisor as Supervisor
     from registry.supervisor import Worker as Worker
 
@@ -71,7 +74,9 @@ _HOMES = {
     "BackendType": "kinds",
     "BackendView": "models",
     "CallTimeout": "errors",
+    "Change": "models",
     "CommandInvalid": "errors",
+    "Compacted": "errors",
     "connect": "connection",
     "connect_async": "connection",
     "Connection": "kinds",
@@ -94,6 +99,7 @@ _HOMES = {
     "RegistryError": "errors",
     "Restart": "supervisor",
     "RevisionMismatch": "errors",
+    "RowChange": "models",
     "StartedElsewhere": "errors",
     "StartFailed": "errors",
     "StorageUnavailable": "errors",

@@ -14,11 +14,13 @@ from actors.channel import Channel
 from actors.client import DEFAULT_TIMEOUT_S, Client
 from actors.errors import CommandError
 from actors.forks import Rejoin, cannot_rejoin
-from actors.statistics import OwnerStatistics, SessionStatistics
+from actors.statistics import OwnerStatistics, ReplicaStatistics, SessionStatistics
 from registry import commands as c
 from registry.kinds import Outcome
-from registry.models import Lease
+from registry.models import Change, Lease
 from registry.operations import NOTHING, AsyncFace, BlockingFace, Call, Operations, release_command, results_of
+from registry.replica import BackendReplica
+from registry.watching import AsyncChanges, Changes, HistoryReading
 
 T = TypeVar("T")
 
@@ -33,8 +35,12 @@ class Registry(Operations, BlockingFace):
         rejoin: Gives a forked child a queue of its own.
     """
 
+    copy: BackendReplica
+
     def __init__(self, channel: Channel, rejoin: Rejoin = cannot_rejoin) -> None:
-        self._client = Client(channel, CommandError.classes(), rejoin=rejoin)
+        self.copy = BackendReplica()
+        self._client = Client(channel, CommandError.classes(), rejoin=rejoin, replica=self.copy.replica)
+        self.copy.kept_by(self._client.refresh, self._client)
 
     def perform(self, call: Call[T]) -> T:
         """Ask, wait, and read the answer; every operation goes through here."""
@@ -76,7 +82,7 @@ class Registry(Operations, BlockingFace):
     ) -> Iterator[Lease]:
         """Hold a lease for the length of a block; an exception in it is told as `Outcome.SERVER_ERROR`.
 
-        The arguments and what it raises are those of `acquire`.
+        The arguments and errors are those of `acquire`.
         """
         lease = self.acquire(model, wait=wait, priority=priority, timeout=timeout)
         try:
@@ -85,6 +91,36 @@ class Registry(Operations, BlockingFace):
             self.release(lease, outcome=Outcome.SERVER_ERROR)
             raise
         self.release(lease)
+
+    def watch(self, since: int | None = None) -> Changes:
+        """Every durable change after a revision, in order, without a gap, as it is made; it never ends by itself.
+
+        Args:
+            since: The revision, such as that of a list; None for what is made from now on.
+
+        Raises:
+            Compacted: The history does not reach back that far; read everything, and go on from there.
+            CommandInvalid: There is no such revision yet.
+            SystemStopped: The system has stopped, or this registry was closed.
+        """
+        return Changes(self._client, since)
+
+    def history(self, since: int | None = 0, limit: int = 100) -> list[Change]:
+        """The durable changes after a revision, in order, at most `limit` of them (1 to 10,000).
+
+        Args:
+            since: The revision; None for the latest changes.
+            limit: Most changes.
+
+        Raises:
+            Compacted: The history does not reach back that far.
+            CommandInvalid: There is no such revision yet.
+            InvalidField: `limit` is out of its limits.
+        """
+        reading = HistoryReading(since, limit)
+        while reading.wanted:
+            reading.take(self._client.watch(reading.since, limit=reading.wanted, wait=False))
+        return reading.changes
 
     def statistics(self) -> SessionStatistics:
         """A snapshot of this process's session and its end of the queue."""
@@ -97,6 +133,11 @@ class Registry(Operations, BlockingFace):
             CallError: No answer; see `actors.errors`.
         """
         return self._client.owner_statistics()
+
+    @property
+    def replica(self) -> ReplicaStatistics:
+        """A snapshot of this process's copy of the backends: whether there is one, and how old it is."""
+        return self.copy.statistics()
 
     @property
     def revision(self) -> int:
@@ -124,8 +165,12 @@ class AsyncRegistry(Operations, AsyncFace):
         rejoin: Gives a forked child a queue of its own.
     """
 
+    copy: BackendReplica
+
     def __init__(self, channel: Channel, rejoin: Rejoin = cannot_rejoin) -> None:
-        self._client = AsyncClient(channel, CommandError.classes(), rejoin=rejoin)
+        self.copy = BackendReplica()
+        self._client = AsyncClient(channel, CommandError.classes(), rejoin=rejoin, replica=self.copy.replica)
+        self.copy.kept_by(self._client.refresh)
 
     async def perform(self, call: Call[T]) -> T:
         """Ask, await, and read the answer; every operation goes through here."""
@@ -177,6 +222,17 @@ class AsyncRegistry(Operations, AsyncFace):
         """Count an error that this process answered to an HTTP client, without waiting."""
         self._client.tell(_encode(c.CountHttpError(code)))
 
+    def watch(self, since: int | None = None) -> AsyncChanges:
+        """Every durable change after a revision; see `Registry.watch`. None: from the first step of the loop on."""
+        return AsyncChanges(self._client, since)
+
+    async def history(self, since: int | None = 0, limit: int = 100) -> list[Change]:
+        """The durable changes after a revision; see `Registry.history`."""
+        reading = HistoryReading(since, limit)
+        while reading.wanted:
+            reading.take(await self._client.watch(reading.since, limit=reading.wanted, wait=False))
+        return reading.changes
+
     def statistics(self) -> SessionStatistics:
         """A snapshot of this process's session and its end of the queue."""
         return self._client.statistics()
@@ -184,6 +240,11 @@ class AsyncRegistry(Operations, AsyncFace):
     async def owner_statistics(self) -> OwnerStatistics:
         """A snapshot of the owner; see `Registry.owner_statistics`."""
         return await self._client.owner_statistics()
+
+    @property
+    def replica(self) -> ReplicaStatistics:
+        """A snapshot of this process's copy of the backends: whether there is one, and how old it is."""
+        return self.copy.statistics()
 
     @property
     def revision(self) -> int:

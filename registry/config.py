@@ -16,8 +16,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, SecretStr, Va
 from pydantic_core import ErrorDetails
 
 from registry.errors import ConfigError
-from registry.kinds import BackendType, DiscoverySource, Durability
-from registry.logs import LogFormat
+from registry.kinds import BackendType, DiscoverySource, Durability, LogFormat
 from registry.models import Backend, Concurrency, Labels, Metadata, Priority, Url, Weight
 
 _VARIABLE = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_]*)\}")
@@ -33,6 +32,13 @@ def _printable(key: SecretStr) -> SecretStr:
 
 
 ApiKey = Annotated[SecretStr, AfterValidator(_printable)]
+
+
+def _key_of(text: str, where: str) -> str:
+    try:
+        return _printable(SecretStr(text.strip())).get_secret_value()
+    except ValueError as error:
+        raise ConfigError(f"{where}: the key {error}") from None
 
 
 def _host_name(name: str) -> str:
@@ -119,11 +125,7 @@ class BackendConfig(BaseModel):
             return self.api_key.get_secret_value()
         if self.api_key_file is None:
             return None
-        text = read_text(self.api_key_file).strip()
-        try:
-            return _printable(SecretStr(text)).get_secret_value()
-        except ValueError as error:
-            raise ConfigError(f"{self.api_key_file}: the key {error}") from None
+        return _key_of(read_text(self.api_key_file), str(self.api_key_file))
 
 
 class Config(BaseModel):
@@ -146,6 +148,9 @@ class Config(BaseModel):
             it at once.
         stop_timeout_s: How long streams may go on after the server was told to stop.
         max_body_bytes: Longest request body.
+        admin_key_env: The environment variable that holds the key which every change over the control plane needs.
+        admin_key_file: A file that holds that key instead. Without either, everybody who reaches the port may change
+            things.
         allowed_hosts: Host names by which this server may be called, besides localhost and IP addresses.
         allowed_origins: Foreign web pages that may write, such as `https://chat.example`.
         forward_authorization: Pass a client's `Authorization` on to backends without an `api_key`. Any of them
@@ -168,6 +173,8 @@ class Config(BaseModel):
     queue_timeout_s: Annotated[float, Field(ge=0, le=3_600, allow_inf_nan=False)] = 30.0
     stop_timeout_s: Seconds = 30.0
     max_body_bytes: Annotated[int, Field(ge=1_024, le=1_073_741_824)] = 10 * 1024 * 1024
+    admin_key_env: Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_]*$", max_length=255)] | None = None
+    admin_key_file: Path | None = None
     allowed_hosts: frozenset[Annotated[str, AfterValidator(_host_name)]] = frozenset()
     allowed_origins: frozenset[Annotated[str, AfterValidator(_web_origin)]] = frozenset()
     forward_authorization: bool = False
@@ -176,6 +183,8 @@ class Config(BaseModel):
     def _consistent(self) -> Self:
         if self.ephemeral and self.data_dir is not None:
             raise ValueError("data_dir and ephemeral exclude each other")
+        if self.admin_key_env is not None and self.admin_key_file is not None:
+            raise ValueError("give either admin_key_env or admin_key_file, not both")
         seen: set[str] = set()
         for backend in self.backends:
             id = backend.backend().id
@@ -183,6 +192,23 @@ class Config(BaseModel):
                 raise ValueError(f"two backends have the id {id!r}")
             seen.add(id)
         return self
+
+    def admin_key(self, environment: Mapping[str, str]) -> str | None:
+        """The key that changes need, if there is one.
+
+        Args:
+            environment: Where `admin_key_env` is looked up.
+
+        Raises:
+            ConfigError: The variable is not set, or the file cannot be read: no server may start open by mistake.
+        """
+        if self.admin_key_file is not None:
+            return _key_of(read_text(self.admin_key_file), str(self.admin_key_file))
+        if self.admin_key_env is None:
+            return None
+        if self.admin_key_env not in environment:
+            raise ConfigError(f"admin_key_env: the environment variable {self.admin_key_env} is not set")
+        return _key_of(environment[self.admin_key_env], f"environment variable {self.admin_key_env}")
 
 
 def load_config(path: Path | None, overrides: Mapping[str, Any], environment: Mapping[str, str]) -> Config:

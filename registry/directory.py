@@ -14,6 +14,7 @@ from actors.forks import LINEAGE
 from actors.processes.directory_lock import lock_directory
 from registry.kinds import Durability
 from registry.owner import Options
+from registry.server_file import ServerFile, remove_server_file
 
 SOCKET = "registry.sock"
 """Name of the socket within the directory."""
@@ -60,6 +61,8 @@ class StateDirectory:
         except OSError as error:
             reason = f"the data directory {path} cannot be used: {error.strerror}"
             raise StartFailed(reason) from error
+        # That of a predecessor that was killed.
+        remove_server_file(self.path)
         LINEAGE.watch(self)
 
     @property
@@ -79,11 +82,23 @@ class StateDirectory:
         """
         return msgspec.msgpack.encode(Options(str(self.path), self._ephemeral, durability, recover, json_log))
 
+    def announce(self, url: str) -> None:
+        """Let the command line of this machine find the server of this directory.
+
+        Args:
+            url: Where it is called.
+
+        Raises:
+            OSError: The file that says so cannot be written.
+        """
+        ServerFile(url, os.getpid()).write(self.path)
+
     def close(self) -> None:
         """Give up this process's hold on it, and remove what an owner that was killed could not."""
         if self._closed:
             return
         self._closed = True
+        remove_server_file(self.path)
         os.close(self.lock_fd)
         if self._ephemeral:
             with suppress(OSError):

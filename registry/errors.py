@@ -9,13 +9,12 @@ RegistryError (an actors.CommandError: the owner said no, and nothing was change
 ├── ModelNotFound            no backend has this model
 ├── NoBackendAvailable       some have it, but none of them can be given a request now
 ├── QueueFull                too many requests wait for this model
-├── LeaseNotFound            given back before, expired, or never this session's
-└── Compacted                the history of changes does not reach back that far
+└── LeaseNotFound            given back before, expired, or never this session's
 
 ConfigError                  the configuration or a flag is wrong (not an answer of the owner)
 ```
 
-The runtime's own errors (no answer in time, the system has stopped, a disk that is full, ...) are drawn in
+The runtime's own errors (no answer in time, a history that is gone, a disk that is full, ...) are drawn in
 `actors.errors`; those that a user of the registry meets can be imported from here and from `registry` too.
 """
 
@@ -27,6 +26,7 @@ from actors.errors import (
     CallTimeout,
     CommandError,
     CommandInvalid,
+    Compacted,
     MissingMainGuard,
     OutcomeUnknown,
     Overloaded,
@@ -172,24 +172,6 @@ class LeaseNotFound(RegistryError):
     def __init__(self, lease: int) -> None:
         super().__init__(f"no such lease, or not one of this session: {lease}", lease=lease)
         self.lease = lease
-
-
-class Compacted(RegistryError):
-    """The history of changes does not reach back that far: read everything, and go on from there.
-
-    Args:
-        since: The revision after which changes were asked for.
-        oldest: The first change that is still in the history, or the next one to come.
-    """
-
-    def __init__(self, since: int, oldest: int) -> None:
-        super().__init__(
-            f"the changes after revision {since} are not kept any more, only those from {oldest} on",
-            since=since,
-            oldest=oldest,
-        )
-        self.since = since
-        self.oldest = oldest
 
 
 class ConfigError(Exception):

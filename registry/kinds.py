@@ -84,3 +84,10 @@ class Outcome(StrEnum):
     """The backend ended its answer before it was whole."""
     CANCELLED = "cancelled"
     """The client left."""
+
+
+class LogFormat(StrEnum):
+    """How a line of the log looks."""
+
+    TEXT = "text"
+    JSON = "json"

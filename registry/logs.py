@@ -4,17 +4,11 @@ from __future__ import annotations
 
 import logging
 import sys
-from enum import StrEnum
 
 import msgspec
 import structlog
 
-
-class LogFormat(StrEnum):
-    """How a line looks."""
-
-    TEXT = "text"
-    JSON = "json"
+from registry.kinds import LogFormat
 
 
 class LogSettings(msgspec.Struct, frozen=True):

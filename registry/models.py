@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import UTC, datetime
-from typing import Annotated, Self
+from typing import Annotated, Any, Self
 
 import msgspec
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
 from actors.forks import LINEAGE
+from actors.history import StoredStep
 from registry.errors import InvalidField
 from registry.kinds import BackendRole, BackendStatus, BackendType, Connection, DiscoverySource
 from registry.state.records import (
@@ -24,7 +25,7 @@ from registry.state.records import (
     HeldLease,
     ModelRecord,
 )
-from registry.urls import id_from_url, normalise_url
+from registry.urls import MAX_URL_CHARS, URL_PATTERN, id_from_url, normalise_url
 
 
 def _url(value: str) -> str:
@@ -34,13 +35,24 @@ def _url(value: str) -> str:
         raise ValueError(error.reason) from error
 
 
-Url = Annotated[str, Field(min_length=1, max_length=2048), AfterValidator(_url)]
+Url = Annotated[
+    str, Field(min_length=1, max_length=MAX_URL_CHARS, json_schema_extra={"pattern": URL_PATTERN}), AfterValidator(_url)
+]
 Name = Annotated[str, Field(min_length=1, max_length=512)]
 Text = Annotated[str, Field(max_length=4096)]
-Tokens = Annotated[int, Field(ge=0, le=2**31 - 1)]
-Priority = Annotated[int, Field(ge=-(2**31), le=2**31 - 1)]
-Weight = Annotated[int, Field(ge=1, le=MAX_WEIGHT)]
-Concurrency = Annotated[int, Field(ge=1, le=MAX_CONCURRENCY)]
+
+
+def _whole(value: object) -> object:
+    return int(value) if isinstance(value, float) and value.is_integer() else value
+
+
+# Strict, so that a mistyped one is told and not guessed: "5" is no number, and 1 is not true. But 5.0 is 5, in JSON.
+_WHOLE = BeforeValidator(_whole)
+Flag = Annotated[bool, Field(strict=True)]
+Tokens = Annotated[int, Field(strict=True, ge=0, le=2**31 - 1), _WHOLE]
+Priority = Annotated[int, Field(strict=True, ge=-(2**31), le=2**31 - 1), _WHOLE]
+Weight = Annotated[int, Field(strict=True, ge=1, le=MAX_WEIGHT), _WHOLE]
+Concurrency = Annotated[int, Field(strict=True, ge=1, le=MAX_CONCURRENCY), _WHOLE]
 Labels = Annotated[dict[Name, Text], Field(max_length=MAX_LABELS)]
 Metadata = Annotated[dict[Name, Text], Field(max_length=MAX_METADATA)]
 
@@ -66,9 +78,9 @@ class Model(BaseModel):
     id: Annotated[str, Field(min_length=1, max_length=1024)]
     name: Annotated[str, Field(max_length=1024)] = ""
     context_length: Tokens = 4096
-    supports_vision: bool = False
-    supports_tools: bool = False
-    supports_json_mode: bool = False
+    supports_vision: Flag = False
+    supports_tools: Flag = False
+    supports_json_mode: Flag = False
     max_output_tokens: Tokens | None = None
 
     @model_validator(mode="after")
@@ -244,6 +256,61 @@ class LeaseView(BaseModel):
     def of(cls, held: HeldLease) -> Self:
         """The view of what the owner hands out."""
         return cls.model_construct(**msgspec.structs.asdict(held))
+
+
+class RowChange(BaseModel):
+    """What became of one record of the durable state.
+
+    Attributes:
+        table: The table that it is in, such as `backends`.
+        key: Its key there.
+        before: What it was; None if it was not there.
+        after: What it is; None if it is not there any more.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    table: str
+    key: Any
+    before: Any
+    after: Any
+
+
+class Change(BaseModel):
+    """One durable change: what a command did, or an atomic batch, or an event.
+
+    Attributes:
+        revision: Its number; they rise by one.
+        at: When it was made (UTC).
+        session: The session that made it; 0 for the owner itself.
+        by: The name of that session's process, such as `gateway-1` or `attached pid 4711`; empty if nobody knows it.
+        cause: What made it: the command's name, `Batch`, `tick` or `session_ended`.
+        rows: The records that it changed, in order.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    revision: int
+    at: datetime
+    session: int
+    by: str
+    cause: str
+    rows: tuple[RowChange, ...]
+
+    @classmethod
+    def of(cls, step: StoredStep) -> Self:
+        """The change that a step of the history stands for."""
+        return cls.model_construct(
+            revision=step.revision,
+            at=datetime.fromtimestamp(step.wall_s, UTC),
+            session=step.session,
+            by=step.by,
+            cause=step.cause,
+            rows=tuple(
+                RowChange.model_construct(table=row.table, key=row.key, before=row.before, after=row.after)
+                for row in step.changes
+            ),
+        )
 
 
 class Lease(msgspec.Struct, frozen=True):

@@ -13,6 +13,7 @@ from actors.actor import LATER, Actor, CallId, Context
 from actors.exits import Exit
 from actors.journal import Journal
 from actors.tables import Table
+from actors.views import View
 from registry import commands as c
 from registry.errors import DuplicateBackend, NoBackendAvailable
 from registry.kinds import Durability, Outcome
@@ -26,6 +27,7 @@ from registry.state.switchboard import BUSY_RETRY_AFTER_S, Switchboard
 from registry.state.traffic import Traffic, histograms
 from registry.stores.recovery import recover
 from registry.stores.sqlite import SqliteJournal
+from registry.views import views
 
 JOURNAL = "registry.db"
 """Name of the journal's file in the data directory."""
@@ -43,6 +45,7 @@ class RegistryActor(Actor):
         self.line = Line()
         self.switchboard = Switchboard(self.backends, self.leases, self.line)
         self._tables = (*self.backends.tables, *self.leases.tables, *self.line.tables, *self.traffic.tables)
+        self._views = views(self.backends, self.leases)
         self._handlers: dict[type, Callable[[Any, Context], Any]] = {
             c.AddBackend: self._add_backend,
             c.PutBackend: self._put_backend,
@@ -74,6 +77,11 @@ class RegistryActor(Actor):
     def tables(self) -> Sequence[Table[Any, Any]]:
         """All tables of the registry."""
         return self._tables
+
+    @property
+    def views(self) -> Sequence[View[Any, Any]]:
+        """What worker processes keep copies of."""
+        return self._views
 
     def apply(self, command: c.Command, context: Context) -> Any:
         """Do a command, and serve those for whom it has made room; see `registry.commands` for the results."""
@@ -227,6 +235,7 @@ class _Ephemeral:
         self.commit = journal.commit
         self.save = journal.save
         self.holds = journal.holds
+        self.history = journal.history
 
     def close(self) -> None:
         """Finish and remove everything."""

@@ -21,7 +21,9 @@ from registry.discovery.process import DiscoveryStart
 from registry.gateway.http1.limits import ServerLimits, UpstreamLimits
 from registry.gateway.process import GatewayStart
 from registry.gateway.settings import GatewaySettings
-from registry.logs import LogFormat, LogSettings, configure
+from registry.kinds import LogFormat
+from registry.logs import LogSettings, configure
+from registry.server_file import NAME
 
 logger = logging.getLogger(__name__)
 
@@ -45,6 +47,7 @@ def serve(config: Config, *, recover: bool = False) -> None:
     """
     configure(LogSettings(config.log_format), "supervisor")
     api_keys = {backend.url: key for backend in config.backends if (key := backend.key()) is not None}
+    admin_key = config.admin_key(os.environ)
     path = None if config.ephemeral else config.data_dir or default_directory()
     with _listen(config.host, config.port) as listening:
         directory = StateDirectory(path, f"actor-registry (pid {os.getpid()})")
@@ -53,13 +56,13 @@ def serve(config: Config, *, recover: bool = False) -> None:
             options = directory.owner_options(config.durability, recover=recover, json_log=json_log)
             owner = OwnerSpec("registry.owner:build", options, (directory.lock_fd,))
             supervisor = Supervisor(owner, attach=str(directory.socket))
-            for spec in _workers(config, api_keys, listening):
+            for spec in _workers(config, api_keys, admin_key, listening):
                 supervisor.add(spec)
             logger.info("state is kept in %s%s", directory.path, "" if path else " until the end")
             if not config.backends:
                 logger.warning("no backend is named; name some with --backend URL or in a file given by --config")
             watch_signals(supervisor, config.stop_timeout_s + KILL_MARGIN_S)
-            supervisor.on_ready = _announce_once(supervisor, listening)
+            supervisor.on_ready = _announce_once(supervisor, listening, directory)
             supervisor.on_stopping = listening.close  # a connection that nobody will accept must be refused, not kept
             supervisor.start()
             supervisor.run()
@@ -67,7 +70,9 @@ def serve(config: Config, *, recover: bool = False) -> None:
             directory.close()
 
 
-def _workers(config: Config, api_keys: dict[str, str], listening: socket.socket) -> list[ChildSpec]:
+def _workers(
+    config: Config, api_keys: dict[str, str], admin_key: str | None, listening: socket.socket
+) -> list[ChildSpec]:
     encode = msgspec.msgpack.encode
     logs = LogSettings(config.log_format)
     backends = [backend.backend().model_dump_json() for backend in config.backends]
@@ -79,6 +84,7 @@ def _workers(config: Config, api_keys: dict[str, str], listening: socket.socket)
             loopback=loopback,
             api_keys=api_keys,
             forward_authorization=config.forward_authorization,
+            admin_key=admin_key,
             allowed_hosts=config.allowed_hosts,
             allowed_origins=config.allowed_origins,
             queue_timeout_s=config.queue_timeout_s,
@@ -128,12 +134,31 @@ def _listen(host: str, port: int) -> socket.socket:
 def address_of(listening: socket.socket) -> str:
     """The URL under which a listening socket is reached."""
     host, port = listening.getsockname()[:2]
+    return _url(host, port)
+
+
+def local_url(host: str, port: int) -> str:
+    """The URL under which a program on this machine reaches who listens on an address, which may be that of all.
+
+    >>> local_url("0.0.0.0", 8081), local_url("::", 8081), local_url("192.0.2.7", 8081)
+    ('http://127.0.0.1:8081', 'http://[::1]:8081', 'http://192.0.2.7:8081')
+    """
+    return _url({"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host), port)  # noqa: S104 - it is not listened on
+
+
+def _url(host: str, port: int) -> str:
     return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
 
 
-def _announce_once(supervisor: Supervisor, listening: socket.socket) -> Callable[[], None]:
+def _announce_once(supervisor: Supervisor, listening: socket.socket, directory: StateDirectory) -> Callable[[], None]:
     def announce() -> None:
         supervisor.on_ready = lambda: None
+        try:
+            directory.announce(local_url(*listening.getsockname()[:2]))
+        except OSError as error:
+            logger.warning(
+                "the command line will need --server: %s cannot be written: %s", directory.path / NAME, error.strerror
+            )
         logger.info("serving on %s", address_of(listening))
 
     return announce

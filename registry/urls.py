@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from urllib.parse import urlsplit
 
 from registry.errors import InvalidField
@@ -10,6 +11,22 @@ _DEFAULT_PORTS = {"http": 80, "https": 443}
 
 MAX_URL_CHARS = 2048
 
+_HOST = r"[A-Za-z0-9._-]+"
+_GROUP = "[0-9A-Fa-f]{1,4}"
+_IPV6 = "|".join(
+    [
+        f"(?:{_GROUP}:){{7}}{_GROUP}",
+        f"(?:{_GROUP}:){{1,7}}:",
+        *(f"(?:{_GROUP}:){{1,{7 - after}}}(?::{_GROUP}){{1,{after}}}" for after in range(1, 7)),
+        f":(?::{_GROUP}){{1,7}}",
+        "::",
+    ]
+)
+_PORT = "0*(?:6553[0-5]|655[0-2][0-9]|65[0-4][0-9]{2}|6[0-4][0-9]{3}|[1-5][0-9]{4}|[1-9][0-9]{0,3})"
+_PATH = r'[!"$->@-~]*'
+URL_PATTERN = rf"^[Hh][Tt][Tt][Pp][Ss]?://(?:{_HOST}|\[(?:{_IPV6})\])(?::(?:{_PORT})?)?(?:/{_PATH})?$"
+"""What `normalise_url` takes, for the documents that describe it; of IPv6 only the usual spellings."""
+
 
 def normalise_url(url: str) -> str:
     """The normal form of a backend's base URL.
@@ -17,17 +34,15 @@ def normalise_url(url: str) -> str:
     Scheme and host in lower case, no default port, no slash at the end.
 
     Raises:
-        InvalidField: Another scheme than http or https, no host, a user name or password, a query or a fragment.
+        InvalidField: Another scheme than http or https, no host, a user name or password, a query or a fragment,
+            or a character that must be encoded.
 
     >>> normalise_url("HTTP://GPU-1:80/v1/")
     'http://gpu-1/v1'
     >>> normalise_url("http://[::1]:8080")
     'http://[::1]:8080'
     """
-    if len(url) > MAX_URL_CHARS:
-        raise InvalidField("url", f"longer than {MAX_URL_CHARS} characters")
-    if any(character.isspace() or not character.isprintable() for character in url):
-        raise InvalidField("url", "holds spaces or control characters")
+    _check_characters(url)
     try:
         parts = urlsplit(url)
         port = parts.port
@@ -39,13 +54,24 @@ def normalise_url(url: str) -> str:
         raise InvalidField("url", "must not hold a user name or password; give an api_key instead")
     if not parts.hostname:
         raise InvalidField("url", "has no host")
-    if parts.query or parts.fragment:
-        raise InvalidField("url", "must not have a query or a fragment")
+    if "[" not in parts.netloc and not re.fullmatch(_HOST, parts.hostname):
+        raise InvalidField("url", f"{parts.hostname!r} is no host name and no address")
     if port == 0:
         raise InvalidField("url", "port 0 cannot be connected to")
     host = f"[{parts.hostname}]" if ":" in parts.hostname else parts.hostname
     authority = host if port is None or port == _DEFAULT_PORTS[parts.scheme] else f"{host}:{port}"
     return f"{parts.scheme}://{authority}{parts.path.rstrip('/')}"
+
+
+def _check_characters(url: str) -> None:
+    if len(url) > MAX_URL_CHARS:
+        raise InvalidField("url", f"longer than {MAX_URL_CHARS} characters")
+    if any(character.isspace() or not character.isprintable() for character in url):
+        raise InvalidField("url", "holds spaces or control characters")
+    if not url.isascii():
+        raise InvalidField("url", "must be ASCII: punycode in the host, %XX in the path")
+    if "?" in url or "#" in url:
+        raise InvalidField("url", "must not have a query or a fragment")
 
 
 def id_from_url(url: str) -> str:

@@ -21,13 +21,16 @@ LAYERS = (
     {"supervisor"},
     {"connection"},
     {"directory"},
+    {"server_file"},
     {"client", "owner"},
+    {"replica", "watching"},
     {"operations"},
+    {"views"},
     {"commands", "models", "stores"},
     {"state"},
     {"policies"},
     {"metrics", "owner_log", "urls"},
-    {"errors", "kinds"},
+    {"errors", "kinds", "version"},
 )
 """The modules of `registry`, from the outermost to the innermost; each imports only what stands below it, or beside."""
 
@@ -48,7 +51,18 @@ IO_MODULES = {
 }
 
 SERVER_ONLY = (
-    *("fastapi", "httptools", "httpx2", "prometheus_client", "pydantic", "rich", "starlette", "structlog", "typer"),
+    *(
+        "fastapi",
+        "fastapi_offline",
+        "httptools",
+        "httpx2",
+        "prometheus_client",
+        "pydantic",
+        "rich",
+        "starlette",
+        "structlog",
+        "typer",
+    ),
     *("uvicorn", "uvloop", "yaml"),
 )
 
@@ -201,6 +215,12 @@ def test_plain_install_is_enough_for_the_python_interface() -> None:
     """A user's program and its workers load nothing of the extras."""
     loaded = loaded_by("registry.supervisor", "registry.models", "registry.client")
     assert not loaded & (set(SERVER_ONLY) - {"pydantic"})
+
+
+def test_command_line_loads_libraries_when_they_are_needed() -> None:
+    """`actor-registry --help` waits for nothing that it does not show."""
+    heavy = {*SERVER_ONLY, "sqlite3", "rich.table"} - {"typer", "rich"}
+    assert not loaded_by("registry.cli.app") & heavy
 
 
 def test_packages_load_nothing_by_themselves() -> None:

@@ -92,7 +92,8 @@ class AttachListener:
         path: Where the socket shall be. What a dead system has left there is replaced: whoever makes a listener
             must hold the directory's lock.
         reactor: The supervisor's loop.
-        join: Makes a session: its number and the worker's end of its queue; may raise `SupervisorError`.
+        join: Makes a session for a process id: its number and the worker's end of its queue; may raise
+            `SupervisorError`.
         leave: Is told that the process of a session is gone.
         credentials: Who made a connection.
 
@@ -104,7 +105,7 @@ class AttachListener:
         self,
         path: str,
         reactor: Reactor,
-        join: Callable[[], tuple[int, Channel]],
+        join: Callable[[int], tuple[int, Channel]],
         leave: Callable[[int], None],
         credentials: Callable[[socket.socket], Credentials] = peer_credentials,
     ) -> None:
@@ -206,7 +207,7 @@ class AttachListener:
             return
         try:
             visitor.pidfd = peer_pidfd(visitor.sock, visitor.pid)
-            session, channel = self._join()
+            session, channel = self._join(visitor.pid)
         except OSError as error:
             self._turn_away(visitor, f"it cannot at the moment: {error.strerror}")
             return

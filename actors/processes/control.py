@@ -50,9 +50,15 @@ class Start(msgspec.Struct, frozen=True, tag=True):
 
 
 class Join(msgspec.Struct, frozen=True, tag=True):
-    """To the owner: these sessions exist. Carries the owner's end of each queue, in the same order."""
+    """To the owner: these sessions exist. Carries the owner's end of each queue, in the same order.
+
+    Attributes:
+        sessions: Their numbers.
+        names: The names of their processes.
+    """
 
     sessions: list[int]
+    names: list[str]
 
 
 class Begin(msgspec.Struct, frozen=True, tag=True):

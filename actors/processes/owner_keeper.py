@@ -53,6 +53,7 @@ class OwnerKeeper:
         self._log = SessionLog.create()
         self._next_session = 1
         self._ends: dict[int, Channel] = {}
+        self._names: dict[int, str] = {}
         # How processes ended, until an owner has surely heard of it.
         self._died: dict[int, Exit | None] = {}
         self._told: list[int] = []
@@ -78,7 +79,8 @@ class OwnerKeeper:
         """
         self.process = process
         for sessions in _chunks(list(self._ends), JOINED_AT_ONCE):
-            self.tell(Join(sessions), [self._ends[session].fileno() for session in sessions])
+            names = [self._names[session] for session in sessions]
+            self.tell(Join(sessions, names), [self._ends[session].fileno() for session in sessions])
         self._told = list(self._died)
         died = _chunks(list(self._died.items()), BEGUN_AT_ONCE)
         crashed = _chunks(self._suspects.crashed, BEGUN_AT_ONCE)
@@ -163,8 +165,11 @@ class OwnerKeeper:
         """Memory set aside for the session log; see `SupervisorStatistics`."""
         return os.fstat(self._log.fileno()).st_size
 
-    def join(self) -> tuple[int, Channel]:
+    def join(self, name: str) -> tuple[int, Channel]:
         """A new session; its number and the worker's end of its queue.
+
+        Args:
+            name: The name of its process, for the history.
 
         Raises:
             OSError: There are not enough descriptors; nothing was changed.
@@ -173,12 +178,13 @@ class OwnerKeeper:
         self._next_session += 1
         owner_end, worker_end = Channel.pair()
         try:
-            self.tell(Join([session]), [owner_end.fileno()])
+            self.tell(Join([session], [name]), [owner_end.fileno()])
         except OSError:
             owner_end.close()
             worker_end.close()
             raise
         self._ends[session] = owner_end
+        self._names[session] = name
         return session, worker_end
 
     def leave(self, session: int, exit: Exit | None) -> None:
@@ -205,6 +211,7 @@ class OwnerKeeper:
     def _close(self, session: int) -> None:
         self._suspects.forget(session)
         channel = self._ends.pop(session, None)
+        self._names.pop(session, None)
         if channel is not None:
             channel.shutdown()
 

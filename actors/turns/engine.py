@@ -34,6 +34,7 @@ from actors.tables import Table
 from actors.turns.answers import MAX_ANSWER_BYTES, MAX_REFUSAL_BYTES, encode_answer, failure_of
 from actors.turns.invalid import explain
 from actors.turns.ledger import InDoubt, Ledger
+from actors.turns.observers import Observers
 from actors.turns.peers import Peer
 from actors.turns.saving import Saving
 from actors.turns.turn import Deed, ReadOnly, Turn
@@ -74,6 +75,7 @@ class Engine:
     Attributes:
         turn: What was done and is not stored yet.
         ledger: Where it is stored.
+        observers: Who wants to hear of what was stored.
         commands: How many commands were applied.
         repeated: How many were answered from memory.
         wants_successor: The end of a doubt, see `in_doubt`: what stands in the journal stands; a next owner loads
@@ -96,6 +98,7 @@ class Engine:
         self._tables = {table.name: table for table in (*actor.tables, self._waiting)}
         self.turn = Turn(list(self._tables.values()), self._waiting)
         self.ledger = Ledger(journal, log, handover)
+        self.observers = Observers(journal, actor.views, clock)
         self._saving = Saving([table for table in self._tables.values() if table.saved], journal)
         self.commands = self.repeated = 0
         self.wants_successor = False
@@ -151,8 +154,14 @@ class Engine:
 
     # -- what is heard from sessions -------------------------------------------------------------------------
 
-    def join(self, session: int) -> None:
-        """A session begins, or goes on in this life."""
+    def join(self, session: int, name: str = "") -> None:
+        """A session begins, or goes on in this life.
+
+        Args:
+            session: Its number.
+            name: The name of its process.
+        """
+        self.turn.names[session] = name
         if session not in self._peers:
             self.turn.join(session)
 
@@ -199,6 +208,7 @@ class Engine:
 
     def cancel(self, session: int, number: int) -> None:
         """Nobody waits for a command any more: if its answer was put off, it is taken out of the line."""
+        self.observers.cancel((session, number))
         if (session, number) in self._waiting:
             self._give_up((session, number), "the caller does not wait any more; nothing was changed")
 
@@ -210,6 +220,7 @@ class Engine:
             exit: How its process ended, if that is known.
         """
         self.turn.end(session)
+        self.observers.end(session)
         self._crashed = {call for call in self._crashed if call[0] != session}
 
         def event(context: Context) -> None:
@@ -227,6 +238,7 @@ class Engine:
 
     def tick(self) -> None:
         """Let the actor do what has become due, after what could not be stored before."""
+        self.observers.tick()
         if self.in_doubt:
             self._look_again()
             return
@@ -418,7 +430,10 @@ class Engine:
         if not self.turn.is_empty:
             self._store()
         self._mark(0, 0)
-        return self.turn.outgoing()
+        out = self.turn.outgoing()
+        if self.observers.active:
+            self.observers.speak(out, self.turn.revision)
+        return out
 
     def _store(self) -> None:
         turn, ledger = self.turn, self.ledger
@@ -438,6 +453,8 @@ class Engine:
             else:
                 if turn.steps and any(change.after is None for step in turn.steps for change in step.changes):
                     self._saving.save()  # what was counted of it must not outlive it
+        if self.observers.active:
+            self.observers.stored(turn)
         turn.stored()
         if ledger.wants_compaction:
             self._compact()

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import select
+from collections.abc import Iterable
 
 import msgspec
 
@@ -13,9 +15,7 @@ from actors.turns.members import Member
 PACKET_BYTES = 48 * 1024
 """Answers share a message up to about this size."""
 
-
-_ONE = frames.encode([None])[:1]
-"""How a message of one frame begins: an encoded answer need not be copied into a list to be sent in one."""
+_RESYNC = frames.encode([frames.Resync()])
 
 
 class Mail:
@@ -44,7 +44,7 @@ class Mail:
         if self.held and member in self.held:
             answers = self.held.pop(member) + answers
         if len(answers) == 1:
-            self.post(member, _ONE + answers[0])
+            self.post(member, frames.ONE + answers[0])
             return
         together: list[msgspec.Raw] = []
         size = 0
@@ -63,10 +63,20 @@ class Mail:
 
     def post(self, member: Member, message: bytes) -> None:
         """Send a message, or keep what the queue does not take now."""
-        try:
+        with contextlib.suppress(QueueClosed):  # epoll tells the same with EPOLLHUP
             member.channel.post(message)
-        except QueueClosed:
-            return  # epoll tells the same with EPOLLHUP
+            self._wait_for_room(member)
+
+    def offer(self, member: Member, messages: Iterable[bytes]) -> None:
+        """Send updates after whatever was held back, or a note that they are missing; see `Channel.offer`."""
+        if self.held and member in self.held:
+            self.answer(member, [])
+        with contextlib.suppress(QueueClosed):
+            for message in messages:
+                member.channel.offer(message, _RESYNC)
+            self._wait_for_room(member)
+
+    def _wait_for_room(self, member: Member) -> None:
         if member.channel.unsent_bytes or member.events != select.EPOLLIN:
             self.flush(member)
 

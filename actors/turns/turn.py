@@ -52,6 +52,7 @@ class Turn:
 
     Attributes:
         peers: The sessions.
+        names: The names of their processes; that of session 0 is the owner's own.
         revision: Number of the latest durable change.
         steps: What the journal must store.
         rows: What the session log must store.
@@ -66,6 +67,7 @@ class Turn:
 
     def __init__(self, tables: Sequence[Table[Any, Any]], waiting: Table[CallId, float]) -> None:
         self.peers: dict[int, Peer] = {}
+        self.names = {0: "owner"}
         self.revision = 0
         self.joined: list[int] = []
         self.ended: list[int] = []
@@ -125,7 +127,8 @@ class Turn:
             if self.unstorable is not None:
                 raise self.unstorable
             self.revision += 1
-            deed.steps.append(Step(self.revision, context.session, cause, context.wall_s, durable))
+            by = self.names.get(context.session, "")
+            deed.steps.append(Step(self.revision, context.session, cause, context.wall_s, durable, by))
 
     def finish(self, deed: Deed, call: CallId | None) -> None:
         """It was done. If it has changed anything its answers are kept, to be given whenever they are asked for again.
@@ -204,6 +207,16 @@ class Turn:
     # -- the end of it ---------------------------------------------------------------------------------------
 
     @property
+    def changes(self) -> Sequence[Change]:
+        """What it has changed."""
+        return self._changes
+
+    @property
+    def deeds(self) -> Sequence[Deed]:
+        """What was done in it, in order; each has changed what stands before the start of the next."""
+        return self._deeds
+
+    @property
     def is_empty(self) -> bool:
         """Whether there is nothing to store."""
         return not (self._deeds or self.ended or self.joined)
@@ -226,6 +239,8 @@ class Turn:
         self._changes.clear()
         self._forget()
         self.joined.clear()
+        for session in self.ended:
+            self.names.pop(session, None)
         self.ended.clear()
 
     def _forget(self) -> None:

@@ -67,7 +67,7 @@ def expected(slots: Iterable[memoryview[int]]) -> Holdings:
 def found(registry: Registry) -> Holdings:
     """What the registry says, at a moment when nobody changes it."""
     shared = [backend_id(number) for number in range(BACKENDS)]
-    views = {view.id: view for view in registry.get_all_backends()}
+    views = {view.id: view for view in registry.get_all_backends(fresh=True)}
     held = registry.get_leases()
     leased = [sum(lease.backend == id for lease in held) for id in shared]
     return Holdings(

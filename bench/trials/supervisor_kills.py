@@ -111,7 +111,7 @@ def _known(slot: int, words: memoryview[int]) -> _Known:
 
 def _compare(registry: Registry, known: list[_Known], tally: _Tally) -> None:
     """Each caller may have had one change under way, of which it does not know."""
-    ids = {view.id for view in registry.get_all_backends()}
+    ids = {view.id for view in registry.get_all_backends(fresh=True)}
     revision = registry.metrics().revision
     acknowledged = sum(one.durable for one in known) + BACKENDS
     tally.lost += sum(len(one.there - ids) for one in known) + max(0, acknowledged - revision)

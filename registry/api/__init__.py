@@ -1,11 +1,19 @@
 """The control plane: what operators, scripts and probes ask over HTTP.
 
 ============  ====================================================================
-`app`         the Starlette application and its paths
-`backends`    `/backends`
+`app`         the FastAPI application and its paths
+`backends`    `/backends`; `patch` is how a merge patch is applied
+`leases`      `/leases`
+`changes`     `/history` and `/watch`
+`status`      `/status`
 `probes`      `/health`, `/livez`, `/readyz`
 `exposition`  `/metrics`, in the form Prometheus reads
-`problems`    errors as RFC 9457 problem details
-`reading`     what the control plane needs from the registry
+`docs_page`   `/docs`
+`documented`  the OpenAPI document
+`parameters`  what stands in paths, queries and header fields; `conditions` is `If-Match`
+`requests`    paths as they were sent, and the admin key
+`routes`      what is refused before FastAPI reads a request
+`refusals`    what each error becomes; `problems` is the form, RFC 9457
+`asked`       what the control plane needs from the registry
 ============  ====================================================================
 """

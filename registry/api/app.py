@@ -1,69 +1,56 @@
-"""The Starlette application and its paths."""
+"""The FastAPI application and its paths."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from http import HTTPStatus
+import asyncio
 
-from starlette.applications import Starlette
-from starlette.exceptions import HTTPException
-from starlette.requests import Request
-from starlette.responses import Response
-from starlette.routing import Route
+from fastapi import FastAPI
 
-from actors.errors import ActorsError, CommandInvalid
+from registry.api.asked import AskedRegistry
 from registry.api.backends import Backends
+from registry.api.changes import Changes
+from registry.api.docs_page import DocsPage
+from registry.api.documented import document
 from registry.api.exposition import MetricsPage
+from registry.api.leases import Leases
 from registry.api.probes import Probes
-from registry.api.problems import PROBLEM_JSON, problem_body
-from registry.api.reading import ReadableRegistry
+from registry.api.refusals import answer_errors
+from registry.api.requests import AdminKey, AsSent
+from registry.api.routes import ControlRoute
+from registry.api.status import StatusPage
+from registry.version import installed_version
 
 
-def create_app(registry: ReadableRegistry, *, is_draining: Callable[[], bool]) -> Starlette:
+def create_app(registry: AskedRegistry, *, leaving: asyncio.Event, admin_key: str | None = None) -> FastAPI:
     """Make the control plane.
 
     Args:
-        registry: What it shows.
-        is_draining: Whether this process takes no new clients any more; then it is not ready.
+        registry: What it shows and changes.
+        leaving: Set when this process takes no new clients any more: then it is not ready, and watches end.
+        admin_key: The key that every change needs; None lets everybody change things.
     """
-    probes = Probes(registry, is_draining)
-    backends = Backends(registry)
-    app = Starlette(
-        routes=[
-            Route("/health", probes.health),
-            Route("/livez", probes.live),
-            Route("/readyz", probes.ready),
-            Route("/metrics", MetricsPage(registry).get),
-            Route("/backends", backends.list),
-            Route("/backends/{id:path}", backends.get),
-        ],
-        exception_handlers={HTTPException: _http_problem, ActorsError: _registry_problem},
+    app = FastAPI(
+        title="actor-registry",
+        description="The control plane: backends, leases, and what changed.",
+        version=installed_version(),
+        docs_url=None,
+        redoc_url=None,
+        # A path means one thing; guessing at another one would send a client away with the wrong host behind a
+        # proxy.
+        redirect_slashes=False,
+        telemetry={"tracing": False, "metrics": False, "logs": False},
     )
-    # A path means one thing; guessing at another one would send a client away with the wrong host behind a
-    # proxy.
-    app.router.redirect_slashes = False
+    app.state.admin_key = AdminKey(admin_key)
+    app.add_middleware(AsSent)
+    answer_errors(app)
+    app.router.route_class = ControlRoute
+    for part in (Backends(registry), Leases(registry), Changes(registry, leaving), StatusPage(registry)):
+        part.add_to(app.router)
+    probes = Probes(registry, leaving)
+    app.add_route("/health", probes.health, include_in_schema=False)
+    app.add_route("/livez", probes.live, include_in_schema=False)
+    app.add_route("/readyz", probes.ready, include_in_schema=False)
+    app.add_route("/metrics", MetricsPage(registry).get, include_in_schema=False)
+    DocsPage(app.title).add_to(app.router)
+    app.openapi = document(app, has_key=admin_key is not None)  # type: ignore[method-assign]  # as FastAPI's guide does
     return app
-
-
-async def _http_problem(request: Request, error: Exception) -> Response:
-    if not isinstance(error, HTTPException):
-        raise error
-    headers = dict(error.headers or {})
-    detail = error.detail
-    if error.status_code == HTTPStatus.NOT_FOUND and detail == HTTPStatus.NOT_FOUND.phrase:
-        detail = f"There is nothing at {request.url.path}."
-    if "Allow" in headers:
-        headers["Allow"] = ", ".join(sorted(headers["Allow"].split(", ")))
-        detail = f"{request.method} is not allowed for {request.url.path}."
-    return _problem(error.status_code, detail, headers)
-
-
-async def _registry_problem(request: Request, error: Exception) -> Response:  # noqa: ARG001 -- a Starlette handler
-    if isinstance(error, CommandInvalid):
-        return _problem(HTTPStatus.BAD_REQUEST, str(error), {})
-    detail = f"The registry does not answer: {error}"
-    return _problem(HTTPStatus.SERVICE_UNAVAILABLE, detail, {"Retry-After": "1"})
-
-
-def _problem(status: int, detail: str, headers: dict[str, str]) -> Response:
-    return Response(problem_body(status, detail), status, headers, media_type=PROBLEM_JSON)

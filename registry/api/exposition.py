@@ -14,7 +14,7 @@ from prometheus_client.registry import Collector, CollectorRegistry
 from starlette.requests import Request
 from starlette.responses import Response
 
-from registry.api.reading import ReadableRegistry
+from registry.api.asked import AskedRegistry
 from registry.kinds import BackendStatus
 from registry.metrics import Histogram, Metrics
 
@@ -28,7 +28,7 @@ class MetricsPage:
         registry: Asked for a snapshot each time.
     """
 
-    def __init__(self, registry: ReadableRegistry) -> None:
+    def __init__(self, registry: AskedRegistry) -> None:
         self._registry = registry
 
     async def get(self, request: Request) -> Response:  # noqa: ARG002 -- a Starlette endpoint

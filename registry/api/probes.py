@@ -8,7 +8,6 @@ service-registry seed.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
 from datetime import UTC, datetime
 from http import HTTPStatus
 
@@ -16,7 +15,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, PlainTextResponse, Response
 
 from actors.errors import ActorsError
-from registry.api.reading import ReadableRegistry
+from registry.api.asked import AskedRegistry
 from registry.kinds import BackendStatus
 from registry.models import BackendView
 
@@ -28,16 +27,16 @@ class Probes:
 
     Args:
         registry: Asked for the backends.
-        is_draining: Whether this process takes no new clients any more.
+        leaving: Set when this process takes no new clients any more.
     """
 
-    def __init__(self, registry: ReadableRegistry, is_draining: Callable[[], bool]) -> None:
+    def __init__(self, registry: AskedRegistry, leaving: asyncio.Event) -> None:
         self._registry = registry
-        self._is_draining = is_draining
+        self._leaving = leaving
 
     async def health(self, request: Request) -> Response:  # noqa: ARG002 -- a Starlette endpoint
         """`GET /health`."""
-        backends = await self._registry.get_all_backends()
+        backends = await self._registry.get_all_backends(fresh=True)
         return JSONResponse(
             {
                 "status": "healthy",
@@ -60,11 +59,11 @@ class Probes:
         return PlainTextResponse(f"{reason}\n", HTTPStatus.SERVICE_UNAVAILABLE)
 
     async def _why_not_ready(self) -> str | None:
-        if self._is_draining():
+        if self._leaving.is_set():
             return "draining: this gateway takes no new requests"
         try:
             async with asyncio.timeout(READY_TIMEOUT_S):
-                backends = await self._registry.get_all_backends()
+                backends = await self._registry.get_all_backends(fresh=True)
         except TimeoutError:
             return f"the owner did not answer within {READY_TIMEOUT_S:g} s"
         except ActorsError as error:

@@ -3,14 +3,21 @@
 from __future__ import annotations
 
 import sys
-from importlib.metadata import PackageNotFoundError, version
+from io import TextIOWrapper
 from typing import Annotated
 
 import typer
 
 from actors.errors import ActorsError
+from registry.cli import backends, leases
+from registry.cli.errors import CommandFailed
+from registry.cli.history import history
+from registry.cli.output import printable
 from registry.cli.serve import serve
+from registry.cli.status import status
+from registry.cli.watch import watch
 from registry.errors import ConfigError
+from registry.version import installed_version
 
 app = typer.Typer(
     name="actor-registry",
@@ -21,11 +28,7 @@ app = typer.Typer(
 
 def _version(wanted: bool) -> None:
     if wanted:
-        try:
-            installed = version("actor-registry")
-        except PackageNotFoundError:
-            installed = "(run from a checkout that is not installed)"
-        typer.echo(f"actor-registry {installed}")
+        typer.echo(f"actor-registry {installed_version()}")
         raise typer.Exit
 
 
@@ -43,25 +46,41 @@ def root(
 
 
 app.command()(serve)
+app.command()(status)
+app.add_typer(backends.app, name="backends")
+app.add_typer(leases.app, name="leases")
+app.command()(history)
+app.command()(watch)
 
 
 def run() -> int:
-    """Run the command; returns the exit code: 0 fine, 1 it failed, 2 it was used wrongly."""
+    """Run the command; returns the exit code: 0 fine, 1 it failed, 2 it was used wrongly, 3 there is no server."""
+    if isinstance(sys.stdout, TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")  # not every terminal has every character
     try:
         code = app(standalone_mode=False)
-    except typer.TyperException as error:
-        # The errors of the command line itself can say which flag they speak of.
-        describe = getattr(error, "format_message", error.__str__)
-        return _fail(describe().replace("Value error, ", ""), 2)
     except typer.Abort:
         return 130
-    except ConfigError as error:
-        return _fail(str(error), 2)
-    except ActorsError as error:
-        return _fail(str(error), 1)
+    except (typer.TyperException, CommandFailed, ConfigError, ActorsError, OSError) as error:
+        reason, code = _told(error)
+        print(f"actor-registry: {reason}", file=sys.stderr)  # noqa: T201 - this is the command line
     return code if isinstance(code, int) else 0
 
 
-def _fail(reason: str, code: int) -> int:
-    print(f"actor-registry: {reason}", file=sys.stderr)  # noqa: T201 - this is the command line
-    return code
+def _told(error: Exception) -> tuple[str, int]:
+    """What the user is told of an error, and the exit code."""
+    match error:
+        case typer.TyperException():
+            # The errors of the command line itself can say which flag they speak of.
+            describe = getattr(error, "format_message", error.__str__)
+            return describe().replace("Value error, ", ""), 2
+        case CommandFailed():
+            return printable(str(error)), error.exit_code
+        case ConfigError():
+            return str(error), 2
+        case OSError():
+            # Such as a full disk under the output: the rest of it is not tried again when the process ends.
+            sys.stdout = None
+            return error.strerror or str(error), 1
+        case _:
+            return str(error), 1

@@ -8,10 +8,8 @@ from typing import Annotated
 
 import typer
 
-from registry.config import load_config
 from registry.errors import ConfigError
-from registry.kinds import Durability
-from registry.logs import LogFormat
+from registry.kinds import Durability, LogFormat
 
 
 def serve(  # noqa: PLR0917 - typer makes the flags from them; nobody passes them by position
@@ -61,6 +59,9 @@ def serve(  # noqa: PLR0917 - typer makes the flags from them; nobody passes the
     ] = None,
 ) -> None:
     """Serve the gateway and the registry until SIGTERM or Ctrl-C."""
+    # Both import a lot, which `--help` need not wait for, and the settings may be wrong.
+    from registry.config import load_config  # noqa: PLC0415
+
     settings = load_config(
         config,
         {
@@ -77,6 +78,6 @@ def serve(  # noqa: PLR0917 - typer makes the flags from them; nobody passes the
     )
     if recover and settings.ephemeral:
         raise ConfigError("recover and ephemeral exclude each other: there is nothing to recover in a new directory")
-    from registry.server import serve as serve_with  # noqa: PLC0415 - it imports a lot, and the settings may be wrong
+    from registry.server import serve as serve_with  # noqa: PLC0415
 
     serve_with(settings, recover=recover)

@@ -24,7 +24,7 @@ DOUBTS = 3
 async def reconcile(registry: AsyncRegistry, named: Sequence[Backend]) -> None:
     """Make the static backends of the registry those that are named; backends added by hand stay."""
     wanted = {backend.id: backend for backend in named}
-    present = {view.id: view for view in await registry.get_all_backends()}
+    present = {view.id: view for view in await registry.get_all_backends(fresh=True)}
     for id, view in present.items():
         if view.discovery_source is DiscoverySource.STATIC and id not in wanted:
             await registry.remove_backend(id)
@@ -60,7 +60,7 @@ class ModelWatch:
     async def ask_all(self) -> None:
         """One round: all backends at the same time, so that a hung one keeps nobody waiting but this round."""
         try:
-            backends = await self._registry.get_all_backends()
+            backends = await self._registry.get_all_backends(fresh=True)
         except ActorsError as error:
             logger.warning("the owner does not answer: %s", error)
             return

@@ -19,7 +19,7 @@ from registry.gateway.http1.response import Response
 from registry.gateway.leasing import LeasingRegistry
 from registry.gateway.models import models_body
 from registry.gateway.openai import OpenAIError, method_not_allowed, service_unavailable, unknown_path
-from registry.gateway.origin import SAFE_METHODS, OriginPolicy, refuse_write
+from registry.gateway.origin import SAFE_METHODS, OriginPolicy, refuse_read, refuse_write
 from registry.gateway.proxy import CompletionProxy
 from registry.gateway.request_ids import RequestIds
 from registry.gateway.settings import GatewaySettings
@@ -38,7 +38,7 @@ class Gateway:
         settings: What this gateway is told at its start.
 
     Attributes:
-        draining: Whether this gateway takes no new clients any more.
+        leaving: Set when this gateway takes no new clients any more.
     """
 
     def __init__(self, registry: LeasingRegistry, settings: GatewaySettings) -> None:
@@ -60,7 +60,7 @@ class Gateway:
             b"/v1/completions": {b"POST": proxy.complete},
             b"/v1/models": {b"GET": self._list_models, b"HEAD": self._list_models},
         }
-        self.draining = False
+        self.leaving = asyncio.Event()
 
     @property
     def connections(self) -> int:
@@ -89,7 +89,7 @@ class Gateway:
         Returns:
             How many connections were cut off.
         """
-        self.draining = True
+        self.leaving.set()
         cut_off = await self._listener.drain(deadline_s)
         self._pool.close()
         return cut_off
@@ -111,6 +111,9 @@ class Gateway:
         """Answer a client whose request cannot be handled."""
         if not response.fields:
             self._identify(response, None)
+        if refusal.path.startswith(b"/") and not _is_in_data_plane(refusal.path):
+            self._send_problem(refusal.status, refusal.reason, response)
+            return
         # What such a client wanted is often unknown; most of them are OpenAI clients.
         self._send_error(OpenAIError(refusal.status, refusal.reason), response)
 
@@ -129,19 +132,13 @@ class Gateway:
 
     async def _route(self, request: Request, response: Response, request_id: bytes) -> None:
         path, method = request.path, request.method
-        in_data_plane = path.startswith(b"/v1/") or path == b"/v1"
-        if method not in SAFE_METHODS:
-            refused = refuse_write(
-                self._origins,
-                host=request.header(b"host"),
-                origin=request.header(b"origin"),
-                fetch_site=request.header(b"sec-fetch-site"),
-            )
-            if refused is not None:
-                if in_data_plane:
-                    raise OpenAIError(HTTPStatus.FORBIDDEN, refused)
-                self._send_problem(HTTPStatus.FORBIDDEN, refused, response)
-                return
+        in_data_plane = _is_in_data_plane(path)
+        refused = self._refuse_page(request, in_data_plane)
+        if refused is not None:
+            if in_data_plane:
+                raise OpenAIError(HTTPStatus.FORBIDDEN, refused)
+            self._send_problem(HTTPStatus.FORBIDDEN, refused, response)
+            return
         if in_data_plane:
             answerers = self._data_plane.get(path)
             if answerers is None:
@@ -157,5 +154,20 @@ class Gateway:
         else:
             self._send_problem(HTTPStatus.NOT_FOUND, "There is no control plane here.", response)
 
+    def _refuse_page(self, request: Request, in_data_plane: bool) -> str | None:
+        """Why a request of a web page is refused, if it is."""
+        if request.method not in SAFE_METHODS:
+            return refuse_write(
+                self._origins,
+                host=request.header(b"host"),
+                origin=request.header(b"origin"),
+                fetch_site=request.header(b"sec-fetch-site"),
+            )
+        return None if in_data_plane else refuse_read(self._origins, request.header(b"host"))
+
     async def _list_models(self, request: Request, response: Response, request_id: bytes) -> None:  # noqa: ARG002 -- an Answerer
         response.send(HTTPStatus.OK, [JSON], models_body(await self._registry.get_models()))
+
+
+def _is_in_data_plane(path: bytes) -> bool:
+    return path.startswith(b"/v1/") or path == b"/v1"

@@ -1,8 +1,9 @@
-"""Which web pages may write.
+"""Which web pages may write, and under which names the server may be read.
 
 A browser lets any web page send requests to a server on the user's own machine or network. So a request that
-changes or costs something must come from a program, from our own pages, or from a page that was named. (The
-answers to a foreign page's reads are withheld by the browser itself.)
+changes or costs something must come from a program, from our own pages, or from a page that was named. The
+answers to a foreign page's reads are withheld by the browser itself, unless the page's own name was made to lead
+to this machine (DNS rebinding): then the browser sees no foreign page, but the name is none of ours.
 """
 
 from __future__ import annotations
@@ -60,7 +61,31 @@ def refuse_write(
         return None
     if fetch_site == b"cross-site" or not _is_own(page, host):
         return f"A web page of {page} may not write here. To allow it, add it to allowed_origins."
-    name = _host_name(host)
+    return _refuse_name(policy, _host_name(host))
+
+
+def refuse_read(policy: OriginPolicy, host: bytes | None) -> str | None:
+    """Decide whether a read is refused: on a loopback address, one that calls the server by a name that is not its own.
+
+    Elsewhere the names by which programs call the server cannot be known.
+
+    Args:
+        policy: Who may read.
+        host: The request's `Host`; browsers send it with every request, an old program may not.
+
+    Returns:
+        Why it is refused, in one sentence, or None if it is not.
+
+    Example:
+        >>> refuse_read(OriginPolicy(loopback=True), b"127.0.0.1:8081")
+        >>> refuse_read(OriginPolicy(loopback=True), b"evil.example:8081")
+        'evil.example is not a name of this server. To allow it, add it to allowed_hosts.'
+    """
+    return _refuse_name(policy, _host_name(host)) if policy.loopback and host is not None else None
+
+
+def _refuse_name(policy: OriginPolicy, name: str | None) -> str | None:
+    """No name can be made to lead here but those that are known; an address leads where it says."""
     if name in policy.allowed_hosts or name == "localhost" or _address(name) is not None:
         return None
     return _unknown_name(name)

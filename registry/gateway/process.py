@@ -48,7 +48,8 @@ async def _serve(child: Child, start: GatewayStart) -> None:
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, stopped.set)
     registry = AsyncRegistry(child.channel)
     gateway = Gateway(registry, start.settings)
-    gateway.mount(create_app(registry, is_draining=lambda: gateway.draining))
+    settings = start.settings
+    gateway.mount(create_app(registry, leaving=gateway.leaving, admin_key=settings.admin_key))
     with socket.socket(fileno=child.fds[0]) as listening:
         gateway.serve(listening)
         child.ready()

@@ -10,7 +10,7 @@ from msgspec import UNSET, UnsetType
 from registry import commands as c
 from registry.kinds import BackendStatus, BackendType
 from registry.models import Backend, BackendList, BackendView, Model
-from registry.operations.calls import Call, none, operation, reader
+from registry.operations.calls import Call, none, operation, reader, reading
 from registry.state.records import BackendListing, BackendState
 
 _bool = reader(bool)
@@ -40,7 +40,7 @@ def _list(raw: msgspec.Raw) -> BackendList:
 
 
 class BackendOperations:
-    """Operations on backends."""
+    """Operations on backends. What takes `fresh` is answered from this process's own copy unless that is set."""
 
     @operation
     @staticmethod
@@ -148,27 +148,27 @@ class BackendOperations:
         """
         return Call(c.UndrainBackend(id), _view)
 
-    @operation
+    @reading
     @staticmethod
-    def get_backend(id: str) -> Call[BackendView | None]:
+    def get_backend(id: str, *, fresh: bool = False) -> Call[BackendView | None]:  # noqa: ARG004 - for `reading`
         """A backend, or None."""
         return Call(c.GetBackend(id), _view_or_none, changes=False)
 
-    @operation
+    @reading
     @staticmethod
-    def get_all_backends() -> Call[list[BackendView]]:
+    def get_all_backends(*, fresh: bool = False) -> Call[list[BackendView]]:  # noqa: ARG004 - for `reading`
         """All backends, in order of their arrival, at one moment."""
         return Call(c.GetBackends(), _views, changes=False)
 
-    @operation
+    @reading
     @staticmethod
-    def get_healthy_backends() -> Call[list[BackendView]]:
+    def get_healthy_backends(*, fresh: bool = False) -> Call[list[BackendView]]:  # noqa: ARG004 - for `reading`
         """The backends that may be given requests."""
         return Call(c.GetBackends(status=BackendStatus.HEALTHY), _views, changes=False)
 
-    @operation
+    @reading
     @staticmethod
-    def get_backends_for_model(model_id: str) -> Call[list[BackendView]]:
+    def get_backends_for_model(model_id: str, *, fresh: bool = False) -> Call[list[BackendView]]:  # noqa: ARG004 - for `reading`
         """The backends that have a model, whatever their status, in the order in which they came to have it."""
         return Call(c.GetBackends(model=model_id), _views, changes=False)
 
@@ -192,27 +192,27 @@ class BackendOperations:
         command = c.ListBackends(model, status, backend_type, dict(label or {}))
         return Call(command, _list, changes=False)
 
-    @operation
+    @reading
     @staticmethod
-    def get_models() -> Call[list[str]]:
+    def get_models(*, fresh: bool = False) -> Call[list[str]]:  # noqa: ARG004 - for `reading`
         """Sorted ids of the models that healthy backends have."""
         return Call(c.GetModels(), _names, changes=False)
 
-    @operation
+    @reading
     @staticmethod
-    def backend_count() -> Call[int]:
+    def backend_count(*, fresh: bool = False) -> Call[int]:  # noqa: ARG004 - for `reading`
         """Number of backends."""
         return Call(c.CountAll(), lambda raw: _counts(raw)[0], changes=False)
 
-    @operation
+    @reading
     @staticmethod
-    def model_count() -> Call[int]:
+    def model_count(*, fresh: bool = False) -> Call[int]:  # noqa: ARG004 - for `reading`
         """Number of distinct models of all backends, whatever their status."""
         return Call(c.CountAll(), lambda raw: _counts(raw)[1], changes=False)
 
-    @operation
+    @reading
     @staticmethod
-    def has_backend_url(url: str) -> Call[bool]:
+    def has_backend_url(url: str, *, fresh: bool = False) -> Call[bool]:  # noqa: ARG004 - for `reading`
         """Whether a backend has this URL, in whatever spelling."""
         return Call(c.HasBackendUrl(url), _bool, changes=False)
 

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable, Coroutine, Iterable, Sequence
-from typing import Any, Generic, ParamSpec, Self, TypeVar, overload
+from time import monotonic
+from typing import Any, Generic, ParamSpec, Protocol, Self, TypeVar, overload
 
 import msgspec
 
 from actors.client import DEFAULT_TIMEOUT_S
 from actors.errors import CallError
+from actors.replica import Replica
 from registry import commands as c
 from registry.errors import InvalidField
 
@@ -79,8 +81,27 @@ def _result(call: Call[T], outcome: msgspec.Raw | CallError) -> T | CallError:
     return call.read(outcome) if isinstance(outcome, msgspec.Raw) else outcome
 
 
+ASK: Any = object()
+"""What a copy says to a read that only the owner can answer, or refuse."""
+
+
+class Copy(Protocol):
+    """A process's own copy of what is to be read: it has the reads as methods, by the names of the operations."""
+
+    replica: Replica
+
+    def is_current(self) -> bool:
+        """Take in what has come; whether reads can be answered from it."""
+
+
 class BlockingFace:
-    """A face whose operations return their results."""
+    """A face whose operations return their results.
+
+    Attributes:
+        copy: What reads are answered from.
+    """
+
+    copy: Copy
 
     def perform(self, call: Call[T]) -> T:
         """Ask, wait, and read the answer."""
@@ -88,7 +109,13 @@ class BlockingFace:
 
 
 class AsyncFace:
-    """A face whose operations are awaited."""
+    """A face whose operations are awaited.
+
+    Attributes:
+        copy: What reads are answered from.
+    """
+
+    copy: Copy
 
     async def perform(self, call: Call[T]) -> T:
         """Ask, await, and read the answer."""
@@ -118,15 +145,53 @@ class operation(Generic[P, T]):  # noqa: N801 - used as a decorator
     def __get__(self, face: BlockingFace | AsyncFace | None, cls: type) -> Any:
         if face is None:
             return self
+        # From now on the face finds the method in itself and does not come here again.
+        method = face.__dict__[self._name] = functools.update_wrapper(self._method(face), self._make)
+        return method
+
+    def _method(self, face: BlockingFace | AsyncFace) -> Callable[..., Any]:
         make = self._make
         perform = face.perform
 
         def method(*args: P.args, **kwargs: P.kwargs) -> Any:
             return perform(make(*args, **kwargs))
 
-        # From now on the face finds the method in itself and does not come here again.
-        face.__dict__[self._name] = functools.update_wrapper(method, make)
         return method
+
+
+class reading(operation[P, T]):  # noqa: N801 - used as a decorator
+    """An operation that is answered from this process's copy; `fresh=True` asks the owner.
+
+    The owner is asked as well while there is no whole copy. The copy has what this process has changed, and what
+    others have a few hundredths of a second later.
+    """
+
+    def _method(self, face: BlockingFace | AsyncFace) -> Callable[..., Any]:
+        make = self._make
+        copy = face.copy
+        replica, is_current = copy.replica, copy.is_current
+        read = getattr(copy, self._name)
+        if isinstance(face, BlockingFace):
+            perform = face.perform
+
+            def method(*args: Any, fresh: bool = False, **kwargs: Any) -> Any:
+                if not fresh and (monotonic() < replica.current_until or is_current()):
+                    found = read(*args, **kwargs)
+                    if found is not ASK:
+                        return found
+                return perform(make(*args, **kwargs))
+
+            return method
+        perform_async = face.perform
+
+        async def async_method(*args: Any, fresh: bool = False, **kwargs: Any) -> Any:
+            if not fresh and (monotonic() < replica.current_until or is_current()):
+                found = read(*args, **kwargs)
+                if found is not ASK:
+                    return found
+            return await perform_async(make(*args, **kwargs))
+
+        return async_method
 
 
 def reader(type: Any) -> Callable[[msgspec.Raw], Any]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import TypeVar
 
 from actors.tables import Table
@@ -30,6 +30,10 @@ class Pending:
         self._counts = counts
         self._of_session: dict[int, set[str]] = {}
         self._of_backend: dict[str, set[int]] = {}
+
+    def __iter__(self) -> Iterator[str]:
+        """The backends that have requests in flight."""
+        return iter(self._counts)
 
     def of(self, backend: str) -> int:
         """Requests in flight on a backend."""

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Iterator, Sequence
+from contextlib import closing
 from typing import Any
 
 import msgspec
 
-from actors.errors import UNDECODABLE, StorageUnavailable
+from actors.errors import UNDECODABLE, Compacted, StorageUnavailable
+from actors.history import StoredChange, StoredStep
 from actors.journal import SavedRow, Step
 from actors.tables import Change
-from registry.errors import Compacted
 from registry.stores.files import plain
 from registry.stores.schema import HISTORY_SINCE, Damage, format_of
 
@@ -27,25 +28,8 @@ SLACK_TURNS = 100
 SLACK_BYTES = 1024 * 1024
 
 _READ_AT_A_TIME = 100
-
-
-class StoredChange(msgspec.Struct, frozen=True):
-    """One record of one table, before and after, as builtin types; None stands for absent."""
-
-    table: str
-    key: Any
-    before: Any
-    after: Any
-
-
-class StoredStep(msgspec.Struct, frozen=True):
-    """One durable change as it is read from the history; see `actors.journal.Step`."""
-
-    revision: int
-    session: int
-    cause: str
-    wall_s: float
-    changes: tuple[StoredChange, ...]
+_READ_BYTES = 1024 * 1024
+"""So many turns, or a little more than so many bytes of them, are read at a time."""
 
 
 class _Change(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
@@ -68,13 +52,14 @@ class _Change(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
 
 
 class _Step(msgspec.Struct, frozen=True, gc=False):
-    """`StoredStep` as it stands in the file."""
+    """`StoredStep` as it stands in the file; rows of an earlier version do not say by whom."""
 
     revision: int
     session: int
     cause: str
     wall_s: float
     changes: list[_Change]
+    by: str = ""
 
 
 _encode = msgspec.json.Encoder().encode
@@ -101,7 +86,7 @@ def encode_turn(steps: Sequence[Step]) -> tuple[bytes, Writes]:
             if latest != (latest := (name, after is None)):
                 writes.append((name, {}))
             writes[-1][1][key.decode()] = None if after is None else after.decode()
-        encoded.append(_Step(step.revision, step.session, step.cause, step.wall_s, changes))
+        encoded.append(_Step(step.revision, step.session, step.cause, step.wall_s, changes, step.by))
     return _encode(encoded), writes
 
 
@@ -135,7 +120,7 @@ def _stored(step: _Step) -> StoredStep:
         )
         for change in step.changes
     )
-    return StoredStep(step.revision, step.session, step.cause, step.wall_s, tuple(changes))
+    return StoredStep(step.revision, step.session, step.cause, step.wall_s, tuple(changes), step.by)
 
 
 class HistoryTable:
@@ -202,12 +187,9 @@ def read_history(db: sqlite3.Connection, since: int) -> Iterator[StoredStep]:
     while True:
         try:
             # A piece at a time: no reading is under way when the next turn is stored.
-            turns = db.execute(
-                "SELECT first, CAST(steps AS BLOB) FROM history WHERE last > ? ORDER BY last LIMIT ?",
-                (since, _READ_AT_A_TIME),
-            ).fetchall()
+            texts = _texts(db, since)
             oldest = oldest_revision(db)
-            steps = [_stored(step) for _, text in turns for step in _decode(text)]
+            steps = [_stored(step) for text in texts for step in _decode(text)]
         except sqlite3.Error as error:
             raise StorageUnavailable(f"the history cannot be read: {plain(error)}") from error
         except UNDECODABLE as error:
@@ -218,6 +200,20 @@ def read_history(db: sqlite3.Connection, since: int) -> Iterator[StoredStep]:
             return
         yield from (step for step in steps if step.revision > since)
         since = steps[-1].revision
+
+
+def _texts(db: sqlite3.Connection, since: int) -> list[bytes]:
+    """Turns that end after a revision, as they stand in the file: one at least, if there is one."""
+    texts: list[bytes] = []
+    size = 0
+    with closing(db.cursor()) as cursor:
+        query = "SELECT CAST(steps AS BLOB) FROM history WHERE last > ? ORDER BY last LIMIT ?"
+        for (text,) in cursor.execute(query, (since, _READ_AT_A_TIME)):
+            texts.append(text)
+            size += len(text)
+            if size > _READ_BYTES:
+                break
+    return texts
 
 
 def check_history(db: sqlite3.Connection) -> None:

@@ -11,14 +11,13 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from actors.errors import StorageUnavailable
+from actors.errors import Compacted, StorageUnavailable
+from actors.history import StoredStep
 from actors.journal import Loaded, SavedRow, Step
-from registry.errors import Compacted
 from registry.kinds import Durability
 from registry.stores.files import keep_private, open_database, plain
 from registry.stores.history import (
     HistoryTable,
-    StoredStep,
     Writes,
     encode_rows,
     encode_turn,

@@ -100,7 +100,7 @@ class ByHand:
     def join(self) -> Worker:
         """A new session, which the owner has heard greet it."""
         session, owner_end, worker_end = self.ends()
-        self.line.send(Join([session]), [owner_end.fileno()])
+        self.line.send(Join([session], ["test"]), [owner_end.fileno()])
         worker = Worker(worker_end, session)
         self.work()
         return worker
@@ -128,7 +128,7 @@ class ByHand:
 
     def _turn(self) -> None:
         if self._idle:
-            self.line.send(Join([]))  # so that it need not wait
+            self.line.send(Join([], []))  # so that it need not wait
         self.owner._leaving = False
         self.owner.run()
 

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import msgspec
 
 from actors.actor import LATER, Actor, CallId, Context
-from actors.errors import CommandError, StorageUnavailable
+from actors.errors import CommandError, Compacted, StorageUnavailable
 from actors.exits import Exit
+from actors.history import StoredChange, StoredStep
 from actors.journal import Journal, Loaded, NoJournal, SavedRow, Step
 from actors.session_log import SessionLog
 from actors.tables import Table
@@ -177,6 +178,7 @@ class MemoryJournal:
         self.rows: dict[tuple[str, Any], Any] = {}
         self.revision = 0
         self.turn: tuple[int, bytes] | None = None
+        self.steps: list[StoredStep] = []
         self.fails = False
 
     def load(self) -> Loaded:
@@ -191,6 +193,7 @@ class MemoryJournal:
                 self.rows.pop((table.name, key), None)
             else:
                 self.rows[table.name, key] = after
+        self.steps += [stored_step(step) for step in steps]
         self.revision = steps[-1].revision
         self.turn = (turn, record)
 
@@ -206,8 +209,20 @@ class MemoryJournal:
     def holds(self, turn: int) -> bool:
         return self.turn is not None and self.turn[0] == turn
 
+    def history(self, since: int) -> Iterator[StoredStep]:
+        oldest = self.steps[0].revision if self.steps else self.revision + 1
+        if since + 1 < oldest:
+            raise Compacted(since, oldest)
+        return (step for step in self.steps if step.revision > since)
+
     def close(self) -> None:
         pass
+
+
+def stored_step(step: Step) -> StoredStep:
+    """A step as it is read again."""
+    changes = tuple(StoredChange(one.table.name, one.key, one.before, one.after) for one in step.changes)
+    return StoredStep(step.revision, step.session, step.cause, step.wall_s, changes, step.by)
 
 
 class MuteJournal(MemoryJournal):

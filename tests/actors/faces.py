@@ -15,6 +15,7 @@ from actors.channel import Channel
 from actors.client import Client
 from actors.errors import QueueClosed
 from actors.frames import Answer, Ask, Welcome
+from actors.history import Watched
 from actors.statistics import OwnerStatistics, SessionStatistics
 from tests.actors.owners import decode, encode
 
@@ -47,6 +48,9 @@ class Face:
         raise NotImplementedError
 
     def owner_statistics(self, **options: Any) -> OwnerStatistics:
+        raise NotImplementedError
+
+    def watch(self, since: int | None, **options: Any) -> Watched:
         raise NotImplementedError
 
     def close(self) -> None:
@@ -89,6 +93,9 @@ class Blocking(Face):
 
     def owner_statistics(self, **options: Any) -> OwnerStatistics:
         return self.client.owner_statistics(**options)
+
+    def watch(self, since: int | None, **options: Any) -> Watched:
+        return self.client.watch(since, **options)
 
     def close(self) -> None:
         self.client.close()
@@ -138,6 +145,10 @@ class Awaiting(Face):
     def owner_statistics(self, **options: Any) -> OwnerStatistics:
         snapshot: OwnerStatistics = self.run(self.client.owner_statistics, **options)
         return snapshot
+
+    def watch(self, since: int | None, **options: Any) -> Watched:
+        watched: Watched = self.run(self.client.watch, since, **options)
+        return watched
 
     def close(self) -> None:
         async def closed() -> None:

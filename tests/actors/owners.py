@@ -40,10 +40,12 @@ class LocalOwner:
         self._theirs: Control[Any] = Control(theirs, ToChild)
         self.actor = CounterActor()
         clock = SystemClock()
-        engine = Engine(self.actor, NoJournal(), duplicate(self.log), clock, self._epoch)
+        self.engine = engine = Engine(self.actor, NoJournal(), duplicate(self.log), clock, self._epoch)
         known = engine.recover()
         owner = Owner(engine, self._theirs, clock)
-        self._line.send(Join(list(self._ends)), [end.fileno() for end in self._ends.values()])
+        self._line.send(
+            Join(list(self._ends), ["test"] * len(self._ends)), [end.fileno() for end in self._ends.values()]
+        )
         self._line.send(Begin())
 
         def live() -> None:
@@ -72,7 +74,7 @@ class LocalOwner:
         session = len(self._ends) + 1
         self._ends[session] = owner_end
         if self._thread is not None:
-            self._line.send(Join([session]), [owner_end.fileno()])
+            self._line.send(Join([session], ["test"]), [owner_end.fileno()])
         return worker_end
 
     def wait_for_end(self, session: int) -> None:

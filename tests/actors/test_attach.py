@@ -35,6 +35,7 @@ class Door:
     def __init__(self, path: Path, credentials: Callable[[socket.socket], Credentials] = peer_credentials) -> None:
         self.path = path
         self.left: list[int] = []
+        self.pids: list[int] = []
         self.ends: dict[int, Channel] = {}
         self._reactor = Reactor(SystemClock())
         self._orders: list[Callable[[], None]] = []
@@ -45,7 +46,8 @@ class Door:
         self._thread = threading.Thread(target=self._run, daemon=True)
         self._thread.start()
 
-    def _join(self) -> tuple[int, Channel]:
+    def _join(self, pid: int) -> tuple[int, Channel]:
+        self.pids.append(pid)
         ours, theirs = Channel.pair()
         session = len(self.ends) + 1
         self.ends[session] = ours
@@ -364,7 +366,7 @@ def test_a_full_house(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """When the supervisor has no room for another session, the process is told what it says."""
     with opened(tmp_path / "s.sock") as door:
 
-        def refuse() -> tuple[int, Channel]:
+        def refuse(pid: int) -> tuple[int, Channel]:  # noqa: ARG001 - the contract's
             raise SupervisorError("7 processes are as many as it can")
 
         monkeypatch.setattr(door.listener, "_join", refuse)
@@ -376,7 +378,7 @@ def test_no_session_can_be_made(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     """When the machine has no descriptors left, the process is told and the supervisor goes on."""
     with opened(tmp_path / "s.sock") as door:
 
-        def fail() -> tuple[int, Channel]:
+        def fail(pid: int) -> tuple[int, Channel]:  # noqa: ARG001 - the contract's
             raise OSError(24, "Too many open files")
 
         monkeypatch.setattr(door.listener, "_join", fail)

@@ -53,7 +53,7 @@ def test_no_more_descriptors_arrive_than_a_message_may_have(ends: tuple[socket.s
     """The kernel closes those for which there is no room."""
     ours, line = ends
     before = open_descriptors()
-    send(ours, msgspec.msgpack.encode(Join([1])), MAX_FDS + 50)
+    send(ours, msgspec.msgpack.encode(Join([1], ["test"])), MAX_FDS + 50)
     received = line.receive()
     assert received is not None
     assert MAX_FDS <= len(received[1]) <= MAX_FDS + 1  # the room for them is counted in pairs

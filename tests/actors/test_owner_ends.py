@@ -119,7 +119,7 @@ class Successions:
         return hand
 
     def join(self, hand: ByHand) -> Worker:
-        session, channel = self.keeper.join()
+        session, channel = self.keeper.join("test")
         self._stack.callback(channel.close)
         worker = Worker(channel, session)
         hand.work()
@@ -175,7 +175,7 @@ def test_a_new_owner_is_told_of_deaths_and_crashes_in_parts(hand: ByHand) -> Non
     session, owner_end, worker_end = hand.ends()
     for known in (session, 5, 6):
         hand.engine.join(known)
-    hand.line.send(Join([session]), [owner_end.fileno()])
+    hand.line.send(Join([session], ["test"]), [owner_end.fileno()])
     hand.line.send(Begin(died=[(5, EXIT)], crashed=[(session, 1)], more=True))
     hand.line.send(Died(6, Exit(4, None)))
     hand.line.send(Begin(died=[(session, Exit(5, None))], crashed=[(session, 2)]))
@@ -230,7 +230,7 @@ def test_a_queue_that_is_handed_over_in_vain_harms_nobody(hand: ByHand) -> None:
     """Its process may be dead before the owner hears of the session."""
     session, owner_end, worker_end = hand.ends()
     worker_end.close()
-    hand.line.send(Join([session]), [owner_end.fileno()])
+    hand.line.send(Join([session], ["test"]), [owner_end.fileno()])
     hand.work()
     hand.line.send(Died(session, EXIT))
     hand.work()

@@ -33,6 +33,7 @@ class StandIn:
         self.control: Control[Any] = Control(ours, FromOwner)
         self.theirs: Control[Any] = Control(theirs, ToChild)
         self.channels: dict[int, Channel] = {}
+        self.names: dict[int, str] = {}
 
     def hear(self) -> Any:
         """The next message; the queues that it carries are kept."""
@@ -41,8 +42,9 @@ class StandIn:
         assert received is not None, "nothing was said"
         message, fds = received
         if isinstance(message, Join):
-            for session, fd in zip(message.sessions, fds, strict=True):
+            for session, name, fd in zip(message.sessions, message.names, fds, strict=True):
                 self.channels[session] = Channel.from_fd(fd)
+                self.names[session] = name
         return message
 
     def begins(self) -> tuple[dict[int, Exit | None], set[tuple[int, int]], list[Begin]]:
@@ -83,7 +85,7 @@ class Kept:
         return owner
 
     def join(self) -> int:
-        session, self.workers[session] = self.keeper.join()
+        session, self.workers[session] = self.keeper.join("worker")
         return session
 
     def close(self) -> None:
@@ -225,7 +227,7 @@ def test_a_session_without_descriptors_leaves_nothing_behind(kept: Kept, monkeyp
 
     monkeypatch.setattr(os, "dup", refuse)
     with pytest.raises(OSError, match="Too many open files"):
-        kept.keeper.join()
+        kept.keeper.join("worker")
     monkeypatch.setattr(os, "dup", duplicate)
     assert not kept.keeper.sessions
     assert len(list(Path("/proc/self/fd").iterdir())) == before

@@ -10,6 +10,7 @@ import msgspec
 
 from actors.client import Client
 from actors.processes.child import Child
+from registry import Backend, BackendStatus, Registry
 from tests.actors.counter import Take
 
 
@@ -29,3 +30,18 @@ def log_and_hold(child: Child) -> None:
     logging.getLogger().error("here")
     child.ready()
     signal.pause()
+
+
+def change_backends(registry: Registry, worker: int, times: int) -> None:
+    """Add, change and remove backends of one's own, and leave one more behind."""
+    for turn in range(times):
+        id = f"{worker}-{turn % 7}"
+        registry.add_backend(Backend(url="http://a:8000", id=id))
+        registry.update_status(id, BackendStatus.HEALTHY)
+        if turn % 3:
+            registry.remove_backend(id)
+        else:
+            other = Backend(url="http://b:8000", id=id)
+            registry.batch([Registry.remove_backend.call(id), Registry.add_backend.call(other)])
+            registry.remove_backend(id)
+    registry.add_backend(Backend(url="http://a:8000", id=f"last-{worker}"))

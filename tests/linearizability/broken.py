@@ -15,6 +15,7 @@ from actors.exits import Exit
 from actors.journal import Journal, Loaded, Step
 from actors.session_log import decode_record, encode_record
 from actors.tables import Table
+from actors.views import View
 from registry import commands as c
 from registry import owner
 
@@ -49,6 +50,10 @@ class SameActor(Actor):
     @property
     def tables(self) -> Sequence[Table[Any, Any]]:
         return self._actor.tables
+
+    @property
+    def views(self) -> Sequence[View[Any, Any]]:
+        return self._actor.views
 
     def apply(self, command: Any, context: Context) -> Any:
         return self._actor.apply(command, context)
@@ -118,6 +123,8 @@ class MortalJournal:
         self._journal = journal
         self.save = journal.save
         self.holds = journal.holds
+        self.history = journal.history
+        self.save = journal.save
         self.close = journal.close
         with lives.open("a+", encoding="ascii") as file:
             file.write("x")

@@ -15,7 +15,7 @@ from registry import Backend, BackendStatus, BackendView, Lease, Model, Registry
 from tests.linearizability.history import Recorder
 from tests.linearizability.model import END, HEALTHY
 
-ASK_THE_OWNER: dict[str, Any] = {}
+ASK_THE_OWNER: dict[str, Any] = {"fresh": True}
 """The arguments by which a read asks the owner; only such reads are promised to be linearizable."""
 
 

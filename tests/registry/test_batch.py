@@ -36,7 +36,7 @@ def supervisor() -> Iterator[Supervisor]:
 def registry(supervisor: Supervisor) -> Registry:
     """A registry with one healthy backend."""
     registry = supervisor.registry
-    for view in registry.get_all_backends():
+    for view in registry.get_all_backends(fresh=True):
         registry.remove_backend(view.id)
     registry.add_backend(A)
     return registry

@@ -12,6 +12,7 @@ import sys
 import urllib.request
 from pathlib import Path
 
+import httpx2
 import pytest
 
 from registry.cli.__main__ import main
@@ -233,6 +234,32 @@ def test_json_log() -> None:
         events = [json.loads(line) for line in run.stderr.splitlines()]
     assert {"supervisor", "discovery"} <= {event["process"] for event in events}
     assert all({"event", "level", "timestamp"} <= event.keys() for event in events)
+
+
+def test_changes_need_the_admin_key(tmp_path: Path) -> None:
+    """A server with an admin key lets only those change something who send it, and shows it nowhere."""
+    key, config = tmp_path / "key", tmp_path / "server.yaml"
+    key.write_text(f"{SECRET}\n")
+    config.write_text(f"admin_key_file: {key}\n")
+    arguments = ("--port", "0", "--gateways", "1", "--ephemeral", "--config", str(config))
+    with program("-m", "registry", "serve", *arguments) as run:
+        url = f"{serving(run)}/backends"
+        for authorization, status in (("Bearer wrong", 401), (f"Bearer {SECRET}", 201)):
+            headers = {"authorization": authorization}
+            answer = httpx2.post(url, json={"url": "http://127.0.0.1:9"}, headers=headers, trust_env=False)
+            assert answer.status_code == status
+        assert httpx2.get(url, trust_env=False).json()["backends"][0]["id"] == "127.0.0.1:9"
+        run.kill(signal.SIGTERM)
+        assert run.ends() == 0
+        assert SECRET not in run.stderr
+
+
+def test_admin_key_that_is_missing(tmp_path: Path) -> None:
+    """No server starts open because its key is not there."""
+    path = tmp_path / "server.yaml"
+    path.write_text("port: 0\nephemeral: true\nadmin_key_env: NO_SUCH_KEY\n")
+    said = sentence("serve", "--config", str(path), code=2)
+    assert said == "admin_key_env: the environment variable NO_SUCH_KEY is not set"
 
 
 def test_json_log_of_a_recovery(tmp_path: Path) -> None:

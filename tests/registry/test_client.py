@@ -71,7 +71,7 @@ def running_supervisor() -> Iterator[Supervisor]:
 def supervisor(running_supervisor: Supervisor) -> Iterator[Supervisor]:
     """The system with nothing in it; at the end of each test nothing is held any more."""
     registry = running_supervisor.registry
-    for view in registry.get_all_backends():
+    for view in registry.get_all_backends(fresh=True):
         registry.remove_backend(view.id)
     yield running_supervisor
     until(lambda: not registry.get_leases(), "all leases are given back")
@@ -205,7 +205,7 @@ async def test_acquire_and_release(registry: AsyncRegistry) -> None:
     (held,) = await registry.get_leases()
     assert (held.id, round(held.age_s + held.remaining_s)) == (lease.id, 60)
     await registry.release(lease, latency_ms=7)
-    view = await registry.get_backend("a")
+    view = await registry.get_backend("a", fresh=True)
     assert view is not None
     assert (view.pending_requests, view.total_requests, view.avg_latency_ms) == (0, 1, 7)
 
@@ -325,7 +325,7 @@ async def test_cancelled_acquire_gives_its_lease_back(registry: AsyncRegistry) -
     waiting.cancel()
     with pytest.raises(asyncio.CancelledError):
         await waiting
-    await registry.backend_count()  # answered after the grant, so the release is now on its way too
+    await registry.backend_count(fresh=True)  # answered after the grant, so the release is now on its way too
     assert await registry.get_leases() == []
     assert [(one.outcome, one.requests) for one in (await registry.metrics()).traffic] == [(Outcome.CANCELLED, 1)]
 
@@ -379,7 +379,7 @@ def test_call_to_a_stopped_owner_ends_at_its_deadline(face: str, supervisor: Sup
                 await registry.acquire("m", timeout=0.1)
         finally:
             os.kill(owner_pid(supervisor), signal.SIGCONT)
-        assert await registry.backend_count() == 1
+        assert await registry.backend_count(fresh=True) == 1
         assert await registry.get_leases() == []
 
     run_on(face, behaviour, supervisor)
@@ -391,12 +391,12 @@ def test_grant_that_comes_too_late_is_given_back(face: str, supervisor: Supervis
     supervisor.registry.add_backend(A)
 
     async def behaviour(registry: AsyncRegistry) -> None:
-        await registry.backend_count()
+        await registry.backend_count(fresh=True)
         os.kill(owner_pid(supervisor), signal.SIGKILL)
         # The next owner takes longer than this to start; the command waits in the queue and is resent to it.
         with pytest.raises((OutcomeUnknown, CallTimeout)):
             await registry.acquire("m", timeout=0.001)
-        assert await registry.backend_count() == 1
+        assert await registry.backend_count(fresh=True) == 1
         assert await registry.get_leases() == []
 
     run_on(face, behaviour, supervisor)
@@ -428,7 +428,7 @@ def test_sessions_see_each_others_changes_and_keep_their_own_leases(supervisor: 
     """What one session changes another reads; what it holds only it can give back."""
     first, second = supervisor.registry, Registry(supervisor._handle.attach())
     first.add_backend(A)
-    assert [view.id for view in second.get_all_backends()] == ["a"]
+    assert [view.id for view in second.get_all_backends(fresh=True)] == ["a"]
     lease = first.acquire("m")
     with pytest.raises(LeaseNotFound):
         second.release(lease)
@@ -445,7 +445,7 @@ def test_closing_gives_back_what_was_held(supervisor: Supervisor) -> None:
     leaving.close()
 
     def pending() -> int:
-        view = supervisor.registry.get_backend("a")
+        view = supervisor.registry.get_backend("a", fresh=True)
         assert view is not None
         return view.pending_requests
 
@@ -473,7 +473,7 @@ def test_threads_share_one_registry(supervisor: Supervisor) -> None:
         thread.join()
     # Leases of the others were pending at times too, so the numbers are not simply 1, 2, 3.
     assert all(1 <= number <= 8 * 251 for own in numbers for number in own)
-    view = registry.get_backend("a")
+    view = registry.get_backend("a", fresh=True)
     assert view is not None
     assert (view.pending_requests, view.total_requests) == (8 * 250, 8 * 250)
     for _ in range(8 * 250):
@@ -488,7 +488,7 @@ def test_threads_see_no_backend_come_and_go_halfway(supervisor: Supervisor) -> N
 
     def read() -> None:
         while not stop.is_set():
-            views = registry.get_backends_for_model("n")
+            views = registry.get_backends_for_model("n", fresh=True)
             if any(view.models != B.models for view in views):
                 broken.append(views)
 

@@ -8,8 +8,7 @@ import pytest
 
 from registry.config import BackendConfig, Config, load_config
 from registry.errors import ConfigError
-from registry.kinds import BackendType, DiscoverySource
-from registry.logs import LogFormat
+from registry.kinds import BackendType, DiscoverySource, LogFormat
 
 SECRET = "sk-do-not-show"
 Load = Callable[..., Config]
@@ -290,6 +289,57 @@ def test_invalid_yaml(load: Load, text: str) -> None:
 def test_yaml_that_holds_no_settings(load: Load, text: str) -> None:
     """YAML of another shape is refused."""
     assert "must hold settings" in complaint(load, text)
+
+
+def test_admin_key_from_the_environment(load: Load) -> None:
+    """The variable that holds the admin key is named; the key itself is in no setting."""
+    config = load("admin_key_env: KEY_OF_ADMINS")
+    assert config.admin_key({"KEY_OF_ADMINS": f" {SECRET}\n"}) == SECRET
+    assert SECRET not in repr(config)
+    assert load("port: 1").admin_key({}) is None
+
+
+def test_admin_key_file(load: Load, tmp_path: Path) -> None:
+    """The admin key may stand in a file, with a line end."""
+    (tmp_path / "key").write_text(f"{SECRET}\n")
+    assert load(f"admin_key_file: {tmp_path}/key").admin_key({}) == SECRET
+
+
+@pytest.mark.parametrize(
+    ("environment", "said"),
+    [
+        ({}, "admin_key_env: the environment variable KEY is not set"),
+        ({"KEY": ""}, "environment variable KEY: the key must be one line of ASCII characters, and not empty"),
+        (
+            {"KEY": f"{SECRET}-ä"},
+            "environment variable KEY: the key must be one line of ASCII characters, and not empty",
+        ),
+    ],
+)
+def test_admin_key_that_cannot_be_used(load: Load, environment: dict[str, str], said: str) -> None:
+    """A server that should have a key does not start without one, and does not show it."""
+    config = load("admin_key_env: KEY")
+    with pytest.raises(ConfigError) as caught:
+        config.admin_key(environment)
+    assert str(caught.value) == said
+
+
+def test_admin_key_file_that_is_not_there(load: Load, tmp_path: Path) -> None:
+    """The file is named."""
+    with pytest.raises(ConfigError, match="key cannot be read: No such file"):
+        load(f"admin_key_file: {tmp_path}/key").admin_key({})
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("admin_key_env: 1KEY", "admin_key_env: String should match pattern"),
+        ("admin_key_env: KEY\nadmin_key_file: /key", "give either admin_key_env or admin_key_file, not both"),
+    ],
+)
+def test_admin_key_setting_that_is_wrong(load: Load, text: str, said: str) -> None:
+    """A name that no variable can have, or two places for one key, are refused."""
+    assert said in complaint(load, text)
 
 
 def test_key_that_is_no_text(load: Load) -> None:

@@ -24,7 +24,7 @@ from tests.registry.test_supervisor import UNGUARDED
 
 def pending(supervisor: Supervisor) -> int:
     """Requests in flight on the one backend."""
-    view = supervisor.registry.get_backend("a")
+    view = supervisor.registry.get_backend("a", fresh=True)
     assert view is not None
     return view.pending_requests
 
@@ -63,11 +63,11 @@ def test_both_faces_see_the_same(supervisor: Supervisor) -> None:
     async def look() -> list[str]:
         with closing(await registry.connect_async(supervisor.path)) as joined:
             await joined.increment_pending("a")
-            return await joined.get_models()
+            return await joined.get_models(fresh=True)
 
     with closing(registry.connect(supervisor.path / "registry.sock")) as joined, joined.lease("m") as lease:
         assert lease.backend == "a"
-        assert asyncio.run(look()) == ["m"] == joined.get_models()
+        assert asyncio.run(look()) == ["m"] == joined.get_models(fresh=True)
 
 
 def test_close_gives_everything_back(supervisor: Supervisor) -> None:
@@ -101,7 +101,7 @@ def test_the_owner_is_killed_while_programs_are_attached(tmp_path: Path) -> None
                 assert joined.get_leases()
         totals = sorted(total for child in children for total in child.result())
         assert len(set(totals)) == len(totals) == 4_000
-        assert supervisor.registry.get_backend("a").total_requests == 4_001 + 2  # type: ignore[union-attr]  # it is there
+        assert supervisor.registry.get_backend("a", fresh=True).total_requests == 4_001 + 2  # type: ignore[union-attr]  # it is there
 
 
 def test_a_supervisor_that_is_killed_and_its_successor(tmp_path: Path) -> None:
@@ -158,7 +158,7 @@ def test_a_whole_server(tmp_path: Path) -> None:
         with closing(registry.connect(tmp_path)) as joined:
             joined.add_backend(A)
             joined.acquire("m")
-            assert [view.pending_requests for view in joined.get_all_backends()] == [1]
+            assert [view.pending_requests for view in joined.get_all_backends(fresh=True)] == [1]
             run.kill(signal.SIGTERM)
             assert run.ends() == 0
             assert raises_stopped(joined)

@@ -7,7 +7,6 @@ import pytest
 from actors.errors import CommandError
 from registry.errors import (
     BackendNotFound,
-    Compacted,
     ConfigError,
     DuplicateBackend,
     InvalidField,
@@ -30,7 +29,6 @@ REFUSALS = [
     RevisionMismatch("b", 3, 4),
     RevisionMismatch("b", 3, None),
     LeaseNotFound(7),
-    Compacted(3, 9),
 ]
 
 

@@ -51,7 +51,7 @@ def held(supervisor: Supervisor) -> list[int]:
 
 def total(supervisor: Supervisor) -> int:
     """Requests that have ended on the one backend."""
-    view = supervisor.registry.get_backend("a")
+    view = supervisor.registry.get_backend("a", fresh=True)
     assert view is not None
     return view.total_requests
 

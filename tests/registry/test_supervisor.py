@@ -28,7 +28,7 @@ from tests.registry.systems import A, B
 def supervisor(running_supervisor: Supervisor) -> Supervisor:
     """The system with two idle backends and no history."""
     registry = running_supervisor.registry
-    for view in registry.get_all_backends():
+    for view in registry.get_all_backends(fresh=True):
         registry.remove_backend(view.id)
     until(lambda: not registry.get_leases(), "the workers of the test before have gone")
     registry.add_backend(A)
@@ -38,7 +38,7 @@ def supervisor(running_supervisor: Supervisor) -> Supervisor:
 
 def pending(supervisor: Supervisor) -> dict[str, int]:
     """Requests in flight by backend."""
-    return {view.id: view.pending_requests for view in supervisor.registry.get_all_backends()}
+    return {view.id: view.pending_requests for view in supervisor.registry.get_all_backends(fresh=True)}
 
 
 def pid_of(worker: Worker) -> int:
@@ -61,7 +61,7 @@ def test_workers_count_exactly(supervisor: Supervisor) -> None:
     assert [worker.join(30) for worker in spawned] == [Exit(0, None)] * 5
     # The increments of a process end with it, its totals stay.
     until(lambda: pending(supervisor) == {"a": 0, "b": 0}, "what the workers held is given back")
-    assert sum(view.total_requests for view in supervisor.registry.get_all_backends()) == 400
+    assert sum(view.total_requests for view in supervisor.registry.get_all_backends(fresh=True)) == 400
 
 
 def test_worker_that_is_killed_gives_back_all_it_held(supervisor: Supervisor) -> None:
@@ -204,9 +204,9 @@ def test_backends_survive_stop_and_start(tmp_path: Path) -> None:
         first.registry.update_status("a", BackendStatus.DRAINING)
         first.registry.increment_pending("a")
         revision = first.registry.revision
-        before = first.registry.get_backend("a")
+        before = first.registry.get_backend("a", fresh=True)
     with Supervisor(tmp_path) as second:
-        after = second.registry.get_backend("a")
+        after = second.registry.get_backend("a", fresh=True)
         second.registry.add_backend(B)
         assert second.registry.revision == revision + 1
     assert before is not None
@@ -333,7 +333,7 @@ if __name__ == "__main__":
         supervisor.registry.add_backend(Backend(url="http://a", id="a"))
         workers = [supervisor.spawn(work, 50) for _ in range(2)]
         print([worker.join(20).code for worker in workers])
-        print(supervisor.registry.get_backend("a").total_requests)
+        print(supervisor.registry.get_backend("a", fresh=True).total_requests)
 """
 
 UNGUARDED = """

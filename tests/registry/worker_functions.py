@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
+import random
 import signal
 import sys
 import threading
 from pathlib import Path
 
-from registry import AsyncRegistry, Lease, Registry
+from registry import AsyncRegistry, Backend, BackendStatus, Lease, Model, Registry, RegistryError
 from tests.forking import Forked
 
 
@@ -26,6 +28,48 @@ def acquire_and_release(registry: Registry, model: str, times: int) -> None:
     for _ in range(times):
         with registry.lease(model):
             pass
+
+
+def add_and_end(registry: Registry, backend: str) -> None:
+    """Add a backend, and be gone."""
+    registry.add_backend(Backend(url="http://a:8000", id=backend))
+
+
+def change_at_random(registry: Registry, seed: int, times: int) -> None:
+    """Do something with some of a few backends, whatever comes of it."""
+    chance = random.Random(seed)
+    for _ in range(times):
+        id = f"r{chance.randrange(4)}"
+        with contextlib.suppress(RegistryError):
+            match chance.randrange(6):
+                case 0:
+                    models = [Model(id=f"m{number}") for number in range(chance.randrange(3))]
+                    registry.add_backend(Backend(url=f"http://{id}:8000", id=id, models=models))
+                case 1:
+                    registry.remove_backend(id)
+                case 2:
+                    registry.update_status(id, chance.choice(list(BackendStatus)))
+                case 3:
+                    registry.increment_total_requests(id)
+                case 4:
+                    registry.release(registry.acquire(f"m{chance.randrange(3)}"), latency_ms=chance.randrange(100))
+                case _:
+                    registry.increment_pending(id)
+                    registry.decrement_pending(id)
+
+
+def write_what_is_read(registry: Registry, path: str) -> None:
+    """Read the copy for ever, and write it down whenever it is another one."""
+    written = ""
+    while True:
+        views = registry.get_all_backends()
+        text = repr([[view.id, view.status, view.pending_requests] for view in views])
+        if text != written and registry.replica.complete:
+            scratch = Path(f"{path}.new")
+            scratch.write_text(text)
+            scratch.rename(path)
+            written = text
+        threading.Event().wait(0.01)
 
 
 def leave(registry: Registry, code: int) -> None:
@@ -75,7 +119,7 @@ def ignore_sigterm(registry: Registry, model: str) -> None:
 
 async def count_backends_async(registry: AsyncRegistry, at_least: int) -> None:
     """Ends with an error unless there are so many backends."""
-    if await registry.backend_count() < at_least:
+    if await registry.backend_count(fresh=True) < at_least:
         raise AssertionError
 
 

@@ -59,9 +59,11 @@ class Refusal(Exception):
     Args:
         status: The HTTP status: 400, 408, 413 or 431.
         reason: One sentence for the client.
+        path: What was asked for, still percent-encoded; empty if that is not known.
     """
 
-    def __init__(self, status: HTTPStatus, reason: str) -> None:
+    def __init__(self, status: HTTPStatus, reason: str, path: bytes = b"") -> None:
         super().__init__(reason)
         self.status = status
         self.reason = reason
+        self.path = path

@@ -180,7 +180,7 @@ class RequestReader:
 
     def _refuse(self, status: HTTPStatus, reason: str) -> None:
         # httptools wraps what a callback raises, so the refusal is also left where `feed` finds it.
-        self._refusal = Refusal(status, reason)
+        self._refusal = Refusal(status, reason, _without_authority(self._target).partition(b"?")[0])
         raise self._refusal
 
 

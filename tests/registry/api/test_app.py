@@ -5,17 +5,20 @@ from __future__ import annotations
 import asyncio
 import math
 import re
+from collections.abc import AsyncIterator
 from datetime import UTC, datetime
+from typing import cast
 
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from actors.errors import CallTimeout
+from actors.errors import CallTimeout, OutcomeUnknown
 from registry.api.app import create_app
+from registry.api.asked import AskedRegistry
 from registry.api.exposition import render
 from registry.kinds import BackendStatus, BackendType, DiscoverySource, Outcome
 from registry.metrics import BackendMetrics, Histogram, Metrics, TrafficMetrics
-from registry.models import BackendView, Model
+from registry.models import BackendView, Change, Model
 from tests.registry.gateway.stand_ins import World, get, on_loop, post, world
 
 METRICS = Metrics(
@@ -60,8 +63,10 @@ class FakeReadable:
         self.failure: Exception | None = None
         self.asked = 0
         self.silent = False
+        self.changes: AsyncIterator[Change] | None = None
 
-    async def get_all_backends(self) -> list[BackendView]:
+    async def get_all_backends(self, *, fresh: bool = False) -> list[BackendView]:
+        assert fresh
         self.asked += 1
         if self.silent:
             await asyncio.Event().wait()
@@ -69,17 +74,24 @@ class FakeReadable:
             raise self.failure
         return self.backends
 
-    async def get_backend(self, id: str, /) -> BackendView | None:
-        return next((backend for backend in self.backends if backend.id == id), None)
-
     async def metrics(self) -> Metrics:
         return METRICS
+
+    async def history(self, since: int | None, limit: int) -> list[Change]:
+        del since, limit
+        return []
+
+    def watch(self, since: int | None) -> AsyncIterator[Change]:
+        del since
+        assert self.changes is not None
+        return self.changes
 
 
 def mounted(w: World) -> FakeReadable:
     """Put the control plane over a registry in memory into a gateway."""
     readable = FakeReadable()
-    w.gateway.mount(create_app(readable, is_draining=lambda: w.gateway.draining))
+    # What these tests are about asks nothing else; the rest is tested with a real registry.
+    w.gateway.mount(create_app(cast("AskedRegistry", readable), leaving=w.gateway.leaving))
     return readable
 
 
@@ -99,39 +111,8 @@ async def test_health_is_the_seeds() -> None:
 
 
 @pytest.mark.parametrize(
-    ("query", "ids"),
-    [
-        ("", ["a", "b/c"]),
-        ("?model=m", ["a"]),
-        ("?status=unhealthy", ["b/c"]),
-        ("?status=healthy&model=m", ["a"]),
-        ("?model=other", []),
-    ],
-)
-@on_loop
-async def test_backends_can_be_chosen(query: str, ids: list[str]) -> None:
-    """`/backends` lists backends with the revision it is at, all of them or by model and status."""
-    async with world() as w:
-        mounted(w)
-        answer = await w.ask(get(f"/backends{query}"))
-        assert answer.json()["revision"] == 7
-        assert [backend["id"] for backend in answer.json()["backends"]] == ids
-
-
-@on_loop
-async def test_one_backend() -> None:
-    """`/backends/{id}` takes ids with slashes in them."""
-    async with world() as w:
-        mounted(w)
-        for path in ("/backends/b/c", "/backends/b%2Fc"):
-            assert (await w.ask(get(path))).json()["url"] == "http://host/b/c"
-
-
-@pytest.mark.parametrize(
     ("request_bytes", "status", "detail"),
     [
-        (get("/backends/x"), 404, "No backend has the id 'x'."),
-        (get("/backends?status=ill"), 400, "'ill' is not a status; there are: healthy, unhealthy, unknown, draining."),
         (get("/nothing"), 404, "There is nothing at /nothing."),
         (get("/health/"), 404, "There is nothing at /health/."),
         (post(b"{}", path="/health"), 405, "POST is not allowed for /health."),
@@ -139,7 +120,7 @@ async def test_one_backend() -> None:
 )
 @on_loop
 async def test_errors_are_problem_details(request_bytes: bytes, status: int, detail: str) -> None:
-    """Errors outside `/v1` have the form of RFC 9457."""
+    """Errors outside `/v1` have the form of RFC 9457, and are counted."""
     async with world() as w:
         mounted(w)
         answer = await w.ask(request_bytes)
@@ -152,24 +133,32 @@ async def test_errors_are_problem_details(request_bytes: bytes, status: int, det
 
 
 @on_loop
-async def test_head_works() -> None:
-    """HEAD is answered like GET without its body."""
-    async with world() as w:
-        mounted(w)
-        peer = await w.connect()
-        whole = await w.ask_on(peer, get("/backends"))
-        head = await w.ask_on(peer, get("/backends", method="HEAD"))
-        assert int(head.headers["content-length"]) == len(whole.received)
-        assert (await w.ask_on(peer, get("/livez"))).status == 200
-
-
-@on_loop
 async def test_silent_owner_makes_503() -> None:
     """A question the owner does not answer is a problem that may be over soon."""
     async with world() as w:
         mounted(w).failure = CallTimeout("no answer within 5 s")
         answer = await w.ask(get("/health"))
         assert (answer.status, answer.headers["retry-after"]) == (503, "1")
+
+
+@on_loop
+async def test_unknown_outcome_is_said() -> None:
+    """Whoever does not know whether a change was made is told to look before it is sent again."""
+    async with world() as w:
+        mounted(w).failure = OutcomeUnknown("no answer within 5 s")
+        problem = (await w.ask(get("/health"))).json()
+        assert problem["status"] == 503
+        assert problem["detail"].startswith("The change may have been made or not, look before you send it again:")
+
+
+@on_loop
+async def test_fault_of_the_control_plane_is_a_problem_too() -> None:
+    """An error that nobody expected is answered with 500 and without its text; the log has it."""
+    async with world() as w:
+        mounted(w).failure = RuntimeError("secret")
+        answer = await w.ask(get("/health"))
+        assert (answer.status, answer.headers["content-type"]) == (500, "application/problem+json")
+        assert answer.json()["detail"] == "The gateway failed on this request."
 
 
 @on_loop
@@ -198,7 +187,7 @@ async def test_readyz_tells_why_not() -> None:
         readable.failure = None
         readable.backends = readable.backends[1:]
         assert (await w.ask_on(peer, get("/readyz"))).received == b"no healthy backend\n"
-        w.gateway.draining = True
+        w.gateway.leaving.set()
         assert (await w.ask_on(peer, get("/readyz"))).received.startswith(b"draining")
 
 

@@ -27,7 +27,7 @@ def running_supervisor() -> Iterator[Supervisor]:
 @pytest.fixture
 def run(running_supervisor: Supervisor) -> Callable[[Callable[[AsyncRegistry], Coroutine[Any, Any, None]]], None]:
     """Runs an async test with an empty registry."""
-    for view in running_supervisor.registry.get_all_backends():
+    for view in running_supervisor.registry.get_all_backends(fresh=True):
         running_supervisor.registry.remove_backend(view.id)
 
     def run_one(test: Callable[[AsyncRegistry], Coroutine[Any, Any, None]]) -> None:
@@ -49,7 +49,7 @@ Run = Callable[[Callable[[AsyncRegistry], Coroutine[Any, Any, None]]], None]
 
 async def view_of(registry: AsyncRegistry, id: str) -> BackendView:
     """A backend that is there."""
-    view = await registry.get_backend(id)
+    view = await registry.get_backend(id, fresh=True)
     assert view is not None
     return view
 
@@ -64,7 +64,7 @@ def test_reconcile_adds_what_is_named(run: Run) -> None:
 
     async def test(registry: AsyncRegistry) -> None:
         await reconcile(registry, [named("a"), named("b")])
-        views = await registry.get_all_backends()
+        views = await registry.get_all_backends(fresh=True)
         assert [(view.id, view.status, view.discovery_source) for view in views] == [
             ("a", BackendStatus.UNKNOWN, STATIC),
             ("b", BackendStatus.UNKNOWN, STATIC),
@@ -97,7 +97,7 @@ def test_reconcile_removes_what_is_named_no_more(run: Run) -> None:
         await reconcile(registry, [named("a"), named("b")])
         await registry.add_backend(Backend(id="c", url="http://c"))
         await reconcile(registry, [named("b")])
-        assert [view.id for view in await registry.get_all_backends()] == ["b", "c"]
+        assert [view.id for view in await registry.get_all_backends(fresh=True)] == ["b", "c"]
 
     run(test)
 
@@ -284,6 +284,6 @@ def test_backend_that_is_removed_while_it_is_asked(run: Run) -> None:
         await registry.remove_backend("a")
         watch._doubts["a"] = 0
         await watch._ask(view)
-        assert await registry.get_all_backends() == []
+        assert await registry.get_all_backends(fresh=True) == []
 
     watched(run, server, test)

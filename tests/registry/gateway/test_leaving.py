@@ -158,7 +158,7 @@ async def test_drain_lets_requests_finish() -> None:
         await w.upstream.requests.get()
         draining = asyncio.create_task(w.gateway.drain(20))
         assert await idle.ended()
-        assert w.gateway.draining
+        assert w.gateway.leaving.is_set()
         go_on.set()
         answer = await busy.read_answer()
         assert (answer.status, answer.headers["connection"]) == (200, "close")

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from registry.gateway.origin import OriginPolicy, refuse_write
+from registry.gateway.origin import OriginPolicy, refuse_read, refuse_write
 from tests.registry.gateway.stand_ins import CALL, get, on_loop, post, world
 
 LOOPBACK = OriginPolicy(
@@ -83,6 +83,41 @@ def test_any_bytes_get_a_decision(policy: OriginPolicy, host: bytes, origin: byt
 def test_odd_hosts_are_not_this_machine(host: str) -> None:
     """A Host field that only looks like this machine's is not taken for it."""
     assert refused(LOOPBACK, host, None)
+
+
+@given(TRUSTED, PORTS)
+def test_known_names_may_be_read(name: str, port: str) -> None:
+    """The server may be read under an address, as localhost, and by the names that were given for it."""
+    for policy in (LOOPBACK, ANYWHERE):
+        assert refuse_read(policy, f"{name}{port}".encode()) is None
+
+
+@given(NAMES, PORTS)
+def test_rebound_names_may_not_be_read(name: str, port: str) -> None:
+    """On loopback a foreign name is no name of ours; elsewhere any name may lead here."""
+    host = f"{name}{port}".encode()
+    assert refuse_read(LOOPBACK, host) == f"{name} is not a name of this server. To allow it, add it to allowed_hosts."
+    assert refuse_read(ANYWHERE, host) is None
+
+
+@given(st.binary(max_size=40))
+def test_odd_hosts_may_not_be_read(host: bytes) -> None:
+    """A Host field gets a decision whatever it holds; an old program that sends none is no browser."""
+    refuse_read(LOOPBACK, host)
+    assert refuse_read(LOOPBACK, host + b"@x") is not None
+    assert refuse_read(LOOPBACK, None) is None
+
+
+@pytest.mark.parametrize("method", ["GET", "HEAD", "OPTIONS"])
+@on_loop
+async def test_control_plane_is_not_read_under_a_foreign_name(method: str) -> None:
+    """Backends' addresses are told to nobody who calls the server by a name that is not its own."""
+    async with world() as w:
+        answer = await w.ask(f"{method} /backends HTTP/1.1\r\nHost: evil.example\r\n\r\n".encode())
+        assert (answer.status, answer.headers["content-type"]) == (403, "application/problem+json")
+        assert w.registry.errors == [403]
+        models = await w.ask(b"GET /v1/models HTTP/1.1\r\nHost: evil.example\r\n\r\n")
+        assert models.status == 200
 
 
 @pytest.mark.parametrize(

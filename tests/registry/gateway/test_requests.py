@@ -184,6 +184,8 @@ async def test_long_bodies_get_413() -> None:
         assert (await w.ask(chunked + b"3e9\r\n" + b"x" * 1001)).status == 413
         assert announced.json()["error"]["code"] == "request_too_large"
         assert (await w.ask(post(b'{"model":"m"}'.ljust(1000)))).status == 200
+        control = await w.ask(post(b"", path="/backends?x").replace(b"Length: 0", b"Length: 1001"))
+        assert (control.status, control.headers["content-type"]) == (413, "application/problem+json")
 
 
 @on_loop

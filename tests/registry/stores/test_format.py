@@ -11,8 +11,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from actors.errors import JournalDamaged
-from registry.errors import Compacted
+from actors.errors import Compacted, JournalDamaged
 from registry.owner import RegistryActor
 from registry.state.records import BackendRecord
 from registry.stores import schema

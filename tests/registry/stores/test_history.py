@@ -14,13 +14,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from actors.errors import StorageUnavailable
+from actors.errors import Compacted, StorageUnavailable
+from actors.history import StoredChange, StoredStep
 from actors.journal import Step
 from actors.tables import Change, Table
 from registry import commands as c
-from registry.errors import Compacted
 from registry.stores import history
-from registry.stores.history import StoredChange, StoredStep
 from registry.stores.sqlite import SqliteJournal
 from tests.registry.state.driver import State, backend
 from tests.registry.stores.journals import TURN, WALL_S, builtin, opened, turn
@@ -91,13 +90,13 @@ def test_history_is_the_steps_that_were_stored(plan: list[list[list[tuple[Table[
                     changes.append(Change(table, key, before, after))
                     if after is not None:
                         state[table.name, key] = after
-                step = Step(revision, number, f"cause {revision}", WALL_S + revision, changes)
+                step = Step(revision, number, f"cause {revision}", WALL_S + revision, changes, f"worker-{number}")
                 made.append(step)
                 stored = (
                     StoredChange(one.table.name, builtin(one.key), with_defaults(one.before), with_defaults(one.after))
                     for one in changes
                 )
-                expected.append(StoredStep(revision, number, step.cause, step.wall_s, tuple(stored)))
+                expected.append(StoredStep(revision, number, step.cause, step.wall_s, tuple(stored), step.by))
             journal.commit(made, number, TURN)
         for since in range(len(expected) + 1):
             found = [

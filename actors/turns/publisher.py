@@ -1,0 +1,328 @@
+"""What the processes that keep a copy of the views are told, without any sockets.
+
+Who follows gets a snapshot in pieces, and then what has changed since. What it has changed itself, and every durable
+change before an answer, it is told in the same turn; the rest is gathered for a moment, so that a key which changes a
+thousand times in it is sent once. Only keys are noted; the rows are those of the moment at which they are sent.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import islice
+from typing import Any
+
+import msgspec
+
+from actors import frames
+from actors.channel import DEFAULT_LIMIT
+from actors.clock import Clock
+from actors.frames import Follow, Resync, Rows, Snapshot, Update
+from actors.tables import Change
+from actors.turns.recent import Noted, Recent
+from actors.turns.turn import Turn
+from actors.views import View
+
+GATHER_S = 0.01
+"""How long others' changes are gathered before they are sent;"""
+
+SHARE = 20
+"""longer if it takes long to send them to so many: it is done in one part of so many of the owner's time."""
+
+UPDATE_BYTES = 256 * 1024
+"""A message of updates ends with the row that makes it longer than this."""
+
+PIECE_BYTES = 48 * 1024
+"""The same of a piece of a snapshot: it fits a packet, and is made quickly."""
+
+FEW_ROWS = 200
+"""A snapshot is completed in one go once no more than so many rows have changed while it was sent,"""
+
+MOST_ROUNDS = 4
+"""or the changes made meanwhile have been sent so often."""
+
+LONGEST_ROW_BYTES = DEFAULT_LIMIT - 1024 * 1024
+"""A longer row fits no message: as long as there is one, nobody can have a copy."""
+
+MAX_NOTED = 50_000
+"""If so many keys have changed since a snapshot began, it begins anew."""
+
+Row = tuple[int, Any]
+"""Number of a view, and key."""
+
+
+class _TooLong(Exception):
+    """A row is longer than any message."""
+
+
+class Subscriber:
+    """A session that keeps a copy.
+
+    Attributes:
+        follow: What it has asked for.
+        lasting_at: What it has been sent of the durable views, as a number of `Recent`.
+        passing_at: The same of the others.
+        revision: That of its copy.
+        complete: Whether it has a whole copy.
+        rest: What is to be sent of the present round of its snapshot; None if it has not begun.
+        rounds: How many rounds there were.
+        stuck_at: The number of the durable change at which a row was too long to be sent.
+        spoken_to: Whether it was sent something since the last `beat`.
+    """
+
+    def __init__(self, follow: Follow) -> None:
+        self.follow = follow
+        self.lasting_at = self.passing_at = self.revision = self.rounds = 0
+        self.complete = self.spoken_to = False
+        self.rest: Iterator[Noted[Row]] | None = None
+        self.stuck_at: int | None = None
+
+    def begin_anew(self) -> None:
+        """The snapshot starts over."""
+        self.complete = False
+        self.rest = None
+        self.rounds = 0
+
+
+class Publisher:
+    """Knows who keeps a copy, and what each must still be told.
+
+    Args:
+        views: What can be copied.
+        clock: The time.
+
+    Attributes:
+        subscribers: Those who follow, by session.
+        joining: Those of them who have no whole copy yet.
+        due_at: When `updates` should be sent, on the monotonic clock; infinite if there is nothing to send.
+        revision: The latest that is stored.
+    """
+
+    def __init__(self, views: Sequence[View[Any, Any]], clock: Clock) -> None:
+        self.subscribers: dict[int, Subscriber] = {}
+        self.joining: dict[int, Subscriber] = {}
+        self.gather_s = GATHER_S
+        self.due_at = math.inf
+        self.revision = 0
+        self._views = views
+        self._clock = clock
+        self._by_table: dict[str, list[tuple[int, View[Any, Any]]]] = {}
+        for number, view in enumerate(views):
+            for table in view.keys_of:
+                self._by_table.setdefault(table, []).append((number, view))
+        self._lasting: Recent[Row] = Recent()
+        self._passing: Recent[Row] = Recent()
+        self._own: dict[int, set[Row]] = {}
+
+    # -- what happens ----------------------------------------------------------------------------------------
+
+    def follow(self, session: int, follow: Follow) -> None:
+        """A session wants a copy, or wants it anew."""
+        self.subscribers[session] = self.joining[session] = Subscriber(follow)
+
+    def end(self, session: int) -> None:
+        """A session is over."""
+        if self.subscribers.pop(session, None) is not None:
+            self.joining.pop(session, None)
+            self._forget()
+
+    def stored(self, turn: Turn) -> None:
+        """This turn is stored: note what it has changed, and for whom."""
+        changes, deeds = turn.changes, turn.deeds
+        if not deeds:
+            return
+        if self.due_at == math.inf:
+            self.due_at = self._clock.monotonic() + self.gather_s
+        ends = [deed.start for deed in deeds[1:]] + [len(changes)]
+        for deed, end in zip(deeds, ends, strict=True):
+            passing = {row for change in islice(changes, deed.start, end) for row in self._note(change)}
+            if passing:
+                for session, _, _ in deed.answers:
+                    if session in self.subscribers:
+                        self._own.setdefault(session, set()).update(passing)
+
+    def _note(self, change: Change) -> Iterator[Row]:
+        """Note the rows that a change touches; gives those that do not last."""
+        for number, view in self._by_table.get(change.table.name, ()):
+            arrived = change.before is None and change.table is view.ordered_by
+            for key in view.keys_of[change.table.name](change):
+                if view.type.durable:
+                    self._lasting.note((number, key), arrived=arrived)
+                else:
+                    self._passing.note((number, key), arrived=arrived)
+                    yield number, key
+
+    def speak(self, out: dict[int, list[bytes]], revision: int) -> None:
+        """Put before the answers that leave now what their readers must know to understand them.
+
+        That is every durable change so far, and whatever the answered commands have changed.
+
+        Args:
+            out: The encoded frames, by session.
+            revision: The latest that is stored.
+        """
+        self.revision = revision
+        for session in out.keys() & self.subscribers.keys():
+            subscriber = self.subscribers[session]
+            if subscriber.complete:
+                own = self._own.get(session, ())
+                before = self._frames(session, subscriber, [Noted(row, 0, 0) for row in own])
+                if before:
+                    out[session] = before + out[session]
+        self._own.clear()
+
+    def _lags(self, subscriber: Subscriber) -> bool:
+        return subscriber.complete and (
+            subscriber.lasting_at < self._lasting.latest
+            or subscriber.passing_at < self._passing.latest
+            or subscriber.revision < self.revision
+        )
+
+    # -- updates ---------------------------------------------------------------------------------------------
+
+    def updates(self) -> Iterator[tuple[int, list[bytes]]]:
+        """Session and messages for each that lags; they must be sent in this order, or else `RESYNC`."""
+        self.due_at = math.inf
+        alike: dict[tuple[int, int], list[bytes]] = {}
+        for session, subscriber in self.subscribers.items():
+            if self._lags(subscriber):
+                position = (subscriber.lasting_at, subscriber.passing_at)
+                messages = alike.get(position)
+                if messages is None:
+                    changed = _in_place(self._passing.since(subscriber.passing_at), subscriber.passing_at)
+                    messages = alike[position] = [
+                        frames.ONE + frame for frame in self._frames(session, subscriber, changed)
+                    ]
+                subscriber.lasting_at = self._lasting.latest
+                subscriber.passing_at = self._passing.latest
+                subscriber.revision = self.revision
+                subscriber.spoken_to = True
+                yield session, messages
+        self._forget()
+
+    def beat(self) -> Iterator[tuple[int, list[bytes]]]:
+        """A sign of life for each that has heard nothing since the last one."""
+        for session, subscriber in self.subscribers.items():
+            if subscriber.complete and not subscriber.spoken_to:
+                yield session, [frames.encode([Update(subscriber.revision, [], more=False)])]
+            subscriber.spoken_to = False
+        self._forget()
+
+    def _frames(self, session: int, subscriber: Subscriber, passing: Sequence[Noted[Row]]) -> list[bytes]:
+        """The encoded Updates with all durable changes since, and some others; from now on it knows the former."""
+        lasting = self._lasting.since(subscriber.lasting_at)
+        if not (lasting or passing or subscriber.revision < self.revision):
+            return []
+        noted = [*_in_place(lasting, subscriber.lasting_at), *passing]
+        subscriber.lasting_at = self._lasting.latest
+        subscriber.revision = self.revision
+        subscriber.spoken_to = True
+        try:
+            pieces = list(self._pieces(noted, UPDATE_BYTES)) or [[]]
+        except _TooLong:
+            self._stick(session, subscriber)
+            return [frames.encode(Resync())]
+        last = len(pieces) - 1
+        return [frames.encode(Update(self.revision, rows, more=at < last)) for at, rows in enumerate(pieces)]
+
+    def _forget(self) -> None:
+        begun = [one for one in self.subscribers.values() if one.complete or one.rest is not None]
+        self._lasting.forget(min((one.lasting_at for one in begun), default=self._lasting.latest))
+        self._passing.forget(min((one.passing_at for one in begun), default=self._passing.latest))
+        if len(self._lasting) + len(self._passing) > MAX_NOTED:
+            for subscriber in self.joining.values():
+                subscriber.begin_anew()
+
+    # -- snapshots -------------------------------------------------------------------------------------------
+
+    def can_go_on(self, session: int) -> bool:
+        """Whether there is a piece of a snapshot to be sent to one that is joining."""
+        return self.joining[session].stuck_at != self._lasting.latest
+
+    def piece(self, session: int) -> list[bytes]:
+        """The next messages of the snapshot for a session: one piece, or all that is left of a little."""
+        subscriber = self.subscribers[session]
+        try:
+            messages = [frames.encode([piece]) for piece in self._next_pieces(subscriber)]
+        except _TooLong:
+            self._stick(session, subscriber)
+            return []
+        if subscriber.complete:
+            del self.joining[session]
+            self._forget()
+        return messages
+
+    def _stick(self, session: int, subscriber: Subscriber) -> None:
+        """There is a row that fits no message: nothing is sent to it until something durable has changed."""
+        subscriber.begin_anew()
+        subscriber.stuck_at = self._lasting.latest
+        self.joining[session] = subscriber
+
+    def _next_pieces(self, subscriber: Subscriber) -> Iterator[Snapshot]:
+        counter = subscriber.follow.counter
+        if subscriber.rest is None:
+            yield Snapshot(counter, self._begin(subscriber), [], complete=False, revision=self.revision)
+            return
+        piece = next(self._pieces(subscriber.rest, PIECE_BYTES), None)
+        if piece is not None:
+            yield Snapshot(counter, None, piece, complete=False, revision=self.revision)
+            return
+        changed = self._changed_since(subscriber)
+        subscriber.lasting_at = self._lasting.latest
+        subscriber.passing_at = self._passing.latest
+        subscriber.rounds += 1
+        if len(changed) > FEW_ROWS and subscriber.rounds < MOST_ROUNDS:
+            subscriber.rest = iter(changed)
+            return
+        for rows in list(self._pieces(changed, UPDATE_BYTES)):
+            yield Snapshot(counter, None, rows, complete=False, revision=self.revision)
+        yield Snapshot(counter, None, [], complete=True, revision=self.revision)
+        subscriber.revision = self.revision
+        subscriber.complete = subscriber.spoken_to = True
+        subscriber.rest = None
+
+    def _begin(self, subscriber: Subscriber) -> list[str]:
+        """Begin with what is there; returns the names of the views that are sent."""
+        same = subscriber.follow.revision == self.revision
+        sent = [(number, view) for number, view in enumerate(self._views) if not (same and view.type.durable)]
+        subscriber.lasting_at = self._lasting.latest
+        subscriber.passing_at = self._passing.latest
+        subscriber.rest = iter([Noted((number, key), 0, 1) for number, view in sent for key in view.all_keys()])
+        return [view.type.name for _, view in sent]
+
+    def _changed_since(self, subscriber: Subscriber) -> list[Noted[Row]]:
+        lasting = _in_place(self._lasting.since(subscriber.lasting_at), subscriber.lasting_at)
+        return lasting + _in_place(self._passing.since(subscriber.passing_at), subscriber.passing_at)
+
+    # -- rows ------------------------------------------------------------------------------------------------
+
+    def _pieces(self, noted: Iterable[Noted[Row]], limit: int) -> Iterator[list[Rows]]:
+        """Rows as they are now, in as many pieces as it takes.
+
+        Raises:
+            _TooLong: One is longer than any message.
+        """
+        rows: dict[int, Rows] = {}
+        size = 0
+        for (number, key), _, arrived in noted:
+            view = self._views[number]
+            row = frames.encode((key, view.get(key)))
+            if len(row) > LONGEST_ROW_BYTES:
+                raise _TooLong
+            of_view = rows.get(number)
+            if of_view is None:
+                of_view = rows[number] = Rows(view.type.name, [], [])
+            (of_view.arrived if arrived else of_view.changed).append(msgspec.Raw(row))
+            size += len(row)
+            if size > limit:
+                yield list(rows.values())
+                rows = {}
+                size = 0
+        if rows:
+            yield list(rows.values())
+
+
+def _in_place(noted: list[Noted[Row]], position: int) -> list[Noted[Row]]:
+    """What has changed after a position: first what keeps its place since then, then in order what does not."""
+    kept = [Noted(one.thing, one.at, 0) for one in noted if one.arrived <= position]
+    return kept + sorted((one for one in noted if one.arrived > position), key=lambda one: one.arrived)

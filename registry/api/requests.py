@@ -1,0 +1,58 @@
+"""What is looked at before a request is handled: its path and method as they were sent, and its key."""
+
+from __future__ import annotations
+
+import hmac
+from http import HTTPStatus
+
+from starlette.exceptions import HTTPException
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+
+class AsSent:
+    """Lets paths be matched as they were sent, and HEAD be answered like GET (the server sends no body).
+
+    A slash that is part of a name can be told from one of the path, because it is percent-encoded; what belongs to a
+    name is decoded where the name is read.
+
+    Args:
+        app: What answers.
+    """
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer a request."""
+        if scope["type"] == "http":
+            method = "GET" if scope["method"] == "HEAD" else scope["method"]
+            scope = {**scope, "path": scope["raw_path"].decode("latin-1"), "method": method}
+        await self._app(scope, receive, send)
+
+
+class AdminKey:
+    """Lets only those change something who have the key.
+
+    Args:
+        key: The key; None lets everybody.
+    """
+
+    def __init__(self, key: str | None) -> None:
+        self._key = None if key is None else key.encode()
+
+    def check(self, authorization: str | None) -> None:
+        """Check the `Authorization` of a request.
+
+        Raises:
+            HTTPException: It does not hold the key.
+        """
+        if self._key is None:
+            return
+        scheme, _, given = (authorization or "").partition(" ")
+        is_it = hmac.compare_digest(given.strip().encode("latin-1"), self._key)
+        if not is_it or scheme.lower() != "bearer":
+            raise HTTPException(
+                HTTPStatus.UNAUTHORIZED,
+                "Changes need the admin key: send it as Authorization: Bearer KEY.",
+                {"WWW-Authenticate": 'Bearer realm="actor-registry"'},
+            )

@@ -1,0 +1,60 @@
+"""What of the registry's state the worker processes keep copies of."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+import msgspec
+
+from actors.tables import Change
+from actors.views import View, ViewType
+from registry.state.backends import Backends
+from registry.state.leases import Leases
+from registry.state.records import BackendRecord, CountersRecord
+
+
+class CountsRecord(msgspec.Struct, frozen=True, array_like=True):
+    """What is counted of a backend; see `registry.models.BackendView`."""
+
+    pending_requests: int = 0
+    total_requests: int = 0
+    avg_latency_ms: int = 0
+    last_health_check_s: float = 0.0
+
+
+BACKENDS = ViewType("backends", str, BackendRecord, durable=True)
+COUNTS = ViewType("counts", str, CountsRecord, durable=False)
+"""Only of backends of which something was counted."""
+
+TYPES = (BACKENDS, COUNTS)
+
+
+def views(backends: Backends, leases: Leases) -> tuple[View[Any, Any], ...]:
+    """The views of an owner's state."""
+    pending = backends.pending
+
+    def counts(id: str) -> CountsRecord | None:
+        counters = backends.counters.get(id)
+        requests = pending.of(id)
+        if counters is None:
+            return CountsRecord(requests) if requests else None
+        return _counts(requests, counters)
+
+    touched = {
+        backends.counters.name: lambda change: (change.key,),
+        pending.raw.name: lambda change: (change.key[0],),
+        leases.records.name: _backends_of_lease,
+    }
+    return (
+        View.of_table(BACKENDS, backends.records),
+        View(COUNTS, touched, counts, lambda: {*pending, *backends.counters}),
+    )
+
+
+def _counts(requests: int, counters: CountersRecord) -> CountsRecord:
+    return CountsRecord(requests, counters.total_requests, counters.avg_latency_ms, counters.last_health_check_s)
+
+
+def _backends_of_lease(change: Change) -> Iterable[str]:
+    return {lease.backend for lease in (change.before, change.after) if lease is not None}

@@ -1,0 +1,42 @@
+"""`/docs` and `/openapi.json`."""
+
+from __future__ import annotations
+
+import re
+
+import jsonschema_rs
+
+from tests.registry.api.conftest import Served
+
+
+def test_page_needs_no_other_server(served: Served) -> None:
+    """Everything that the page loads comes from this server, and the page may load nothing else."""
+    page = served.client.get("/docs")
+    assert page.headers["content-type"] == "text/html; charset=utf-8"
+    assert page.headers["content-security-policy"].startswith("default-src 'self';")
+    loaded = re.findall(r'(?:src|href|url)\s*[=:]\s*[\'"]([^\'"]+)', page.text)
+    assert {"/docs/swagger-ui.css", "/docs/swagger-ui-bundle.js", "/openapi.json"} <= set(loaded)
+    for address in loaded:
+        assert address == "data:," or served.client.get(address).status_code == 200, address
+
+
+def test_other_files_are_not_served(served: Served) -> None:
+    """Only what the page loads is there."""
+    for name in ("redoc.standalone.js", "..%2F__init__.py", "x"):
+        assert served.client.get(f"/docs/{name}").status_code == 404
+
+
+def test_document_is_whole(served: Served) -> None:
+    """Each operation declares the key it needs, and every error as a problem; all references lead somewhere."""
+    document = served.client.get("/openapi.json").json()
+    for path, operations in document["paths"].items():
+        for method, operation in operations.items():
+            assert ("security" in operation) == (method != "get"), path
+            for status, answer in operation["responses"].items():
+                whole = "text/event-stream" if path == "/watch" else "application/json"
+                media_type = whole if status < "3" else "application/problem+json"
+                assert list(answer["content"]) == [media_type], (path, method, status)
+    for reference in set(re.findall(r'"#/components/schemas/(\w+)"', str(document).replace("'", '"'))):
+        jsonschema_rs.validator_for(
+            {**document["components"]["schemas"][reference], "components": document["components"]}
+        )
