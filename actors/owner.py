@@ -133,7 +133,7 @@ class Owner:
             now = self._clock.monotonic()
             if now >= self._next_tick:
                 self._tick(now)
-            if self._broadcast.send() or self._busy or self._mail.held:
+            if self._broadcast.send() or self._busy or self._mail.held or self._engine.observers.watchers.behind:
                 ready = self._look()
             else:
                 ready = self._spinning.until(self._look) or self._epoll.poll(max(0.0, self._next_wake() - now))
