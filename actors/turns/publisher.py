@@ -202,9 +202,10 @@ class Publisher:
 
     def beat(self) -> Iterator[tuple[int, list[bytes]]]:
         """A sign of life for each that has heard nothing since the last one."""
+        now = self._clock.monotonic()
         for session, subscriber in self.subscribers.items():
             if subscriber.complete and not subscriber.spoken_to:
-                yield session, [frames.encode([Update(subscriber.revision, [], more=False)])]
+                yield session, [frames.encode([Update(subscriber.revision, [], more=False, at_s=now)])]
             subscriber.spoken_to = False
         self._forget()
 
@@ -223,7 +224,8 @@ class Publisher:
             self._stick(session, subscriber)
             return [frames.encode(Resync())]
         last = len(pieces) - 1
-        return [frames.encode(Update(self.revision, rows, more=at < last)) for at, rows in enumerate(pieces)]
+        now = self._clock.monotonic()
+        return [frames.encode(Update(self.revision, rows, at < last, now)) for at, rows in enumerate(pieces)]
 
     def _forget(self) -> None:
         begun = [one for one in self.subscribers.values() if one.complete or one.rest is not None]
@@ -260,12 +262,13 @@ class Publisher:
 
     def _next_pieces(self, subscriber: Subscriber) -> Iterator[Snapshot]:
         counter = subscriber.follow.counter
+        now = self._clock.monotonic()
         if subscriber.rest is None:
-            yield Snapshot(counter, self._begin(subscriber), [], complete=False, revision=self.revision)
+            yield Snapshot(counter, self._begin(subscriber), [], False, self.revision, now)
             return
         piece = next(self._pieces(subscriber.rest, PIECE_BYTES), None)
         if piece is not None:
-            yield Snapshot(counter, None, piece, complete=False, revision=self.revision)
+            yield Snapshot(counter, None, piece, False, self.revision, now)
             return
         changed = self._changed_since(subscriber)
         subscriber.lasting_at = self._lasting.latest
@@ -275,8 +278,8 @@ class Publisher:
             subscriber.rest = iter(changed)
             return
         for rows in list(self._pieces(changed, UPDATE_BYTES)):
-            yield Snapshot(counter, None, rows, complete=False, revision=self.revision)
-        yield Snapshot(counter, None, [], complete=True, revision=self.revision)
+            yield Snapshot(counter, None, rows, False, self.revision, now)
+        yield Snapshot(counter, None, [], True, self.revision, now)
         subscriber.revision = self.revision
         subscriber.complete = subscriber.spoken_to = True
         subscriber.rest = None

@@ -94,6 +94,12 @@ def rows_of(heard: list[Any]) -> list[tuple[str, Any, Any]]:
     return found
 
 
+def complete(copy: Replica) -> None:
+    """Make it a whole copy of nothing, at revision 7."""
+    counter = copy.follow().counter
+    copy.snapshot(Snapshot(counter, ["lasting", "sums"], [], complete=True, revision=7, at_s=0.0), epoch=1)
+
+
 class World:
     """An owner and two followers."""
 
@@ -255,7 +261,7 @@ def test_pieces_for_an_earlier_question_are_void(world: World) -> None:
     copy = world.a.replica
     first, second = copy.follow(), copy.follow()
     for counter, complete in ((first.counter, False), (second.counter, True)):
-        copy.snapshot(Snapshot(counter, ["lasting", "sums"], [], complete=True, revision=7), epoch=1)
+        copy.snapshot(Snapshot(counter, ["lasting", "sums"], [], complete=True, revision=7, at_s=0.0), epoch=1)
         assert copy.complete is complete
     assert (first, second) == (Follow(1, None), Follow(2, None))
 
@@ -263,19 +269,23 @@ def test_pieces_for_an_earlier_question_are_void(world: World) -> None:
 def test_updates_for_an_incomplete_copy_are_void(world: World) -> None:
     """They may come between what was lost and what makes good for it."""
     copy = world.a.replica
-    copy.snapshot(Snapshot(copy.follow().counter, ["lasting", "sums"], [], complete=True, revision=7), epoch=1)
+    copy.snapshot(
+        Snapshot(copy.follow().counter, ["lasting", "sums"], [], complete=True, revision=7, at_s=0.0), epoch=1
+    )
     row = msgspec.Raw(encode(("k", "x")))
     assert copy.resync().revision == 7
-    copy.update(Update(8, [frames.Rows("lasting", [row], [])], more=False))
+    copy.update(Update(8, [frames.Rows("lasting", [row], [])], more=False, at_s=0.0))
     assert (dict(copy.rows("lasting")), copy.statistics().revision) == ({}, 7)
 
 
 def test_an_interrupted_update_leaves_a_copy_of_no_revision(world: World) -> None:
     """So that it is sent as a whole when it is asked for again."""
     copy = world.a.replica
-    copy.snapshot(Snapshot(copy.follow().counter, ["lasting", "sums"], [], complete=True, revision=7), epoch=1)
+    copy.snapshot(
+        Snapshot(copy.follow().counter, ["lasting", "sums"], [], complete=True, revision=7, at_s=0.0), epoch=1
+    )
     with pytest.raises(msgspec.DecodeError):
-        copy.update(Update(8, [frames.Rows("lasting", [msgspec.Raw(b"\xc1")], [])], more=False))
+        copy.update(Update(8, [frames.Rows("lasting", [msgspec.Raw(b"\xc1")], [])], more=False, at_s=0.0))
     assert copy.follow().revision is None
 
 
@@ -286,15 +296,18 @@ def test_an_idle_owner_gives_a_sign_of_life(world: World) -> None:
     assert world.a.replica.statistics().age_s == 0
     world.clock.advance(3)
     assert world.a.replica.statistics().age_s == 3
-    world.owner.tick()
+    for _ in range(2):
+        world.owner.tick()
+    world.clock.advance(2)
     world.a.hears()
+    assert world.a.replica.statistics().age_s == 2, "since it was said, not since it was read"
     world.owner.tick()
-    assert world.a.hears() == [Update(0, [], more=False)]
+    assert world.a.hears() == [Update(0, [], more=False, at_s=world.clock.monotonic())]
     assert world.a.replica.statistics().age_s == 0
     world.b.does(Hide())
     world.clock.advance(publisher.GATHER_S)
     world.owner.turn()
-    assert world.a.hears() == [Update(1, [], more=False)]
+    assert world.a.hears() == [Update(1, [], more=False, at_s=world.clock.monotonic())]
 
 
 def test_a_row_that_fits_no_message(world: World, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -309,6 +309,34 @@ def test_views_are_kept_until_something_of_them_changes(make: Make) -> None:
     registry.batch([Registry.decrement_pending.call(id) for id in ("b1", "b2")])
 
 
+def test_an_interrupted_read_loses_no_update(supervisor: Supervisor) -> None:
+    """What was taken from the queue and not into the copy is made good for: the copy is asked for anew."""
+    registry = copying(Registry(supervisor._handle.attach()))
+    channel = registry._client._channel
+    receive = channel._recv
+
+    def interrupted(size: int, flags: int = 0, /) -> bytes:
+        receive(size, flags)  # and lost
+        raise KeyboardInterrupt
+
+    channel._recv = interrupted
+    supervisor.registry.update_status("b1", BackendStatus.UNHEALTHY, "gone")
+
+    def is_interrupted() -> bool:
+        try:
+            registry.get_backend("b1")
+        except KeyboardInterrupt:
+            return True
+        return False
+
+    until(is_interrupted, "a read is interrupted")
+    channel._recv = receive
+    until(lambda: seen(registry) == fresh(registry), "the copy is equal")
+    assert registry.replica.snapshots >= 1
+    until(lambda: copying(registry).replica.snapshots == 2, "it was sent anew")
+    registry.close()
+
+
 def test_the_copy_of_a_fork_is_its_own(supervisor: Supervisor) -> None:
     """A child forgets its parent's, and reads by a session of its own; the parent's goes on."""
     registry = copying(Registry(supervisor._handle.attach(), supervisor._rejoin))
