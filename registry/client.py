@@ -82,7 +82,7 @@ class Registry(Operations, BlockingFace):
     ) -> Iterator[Lease]:
         """Hold a lease for the length of a block; an exception in it is told as `Outcome.SERVER_ERROR`.
 
-        The arguments and errors are those of `acquire`.
+        The arguments and what it raises are those of `acquire`.
         """
         lease = self.acquire(model, wait=wait, priority=priority, timeout=timeout)
         try:

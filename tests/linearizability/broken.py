@@ -121,6 +121,7 @@ class MortalJournal:
 
     def __init__(self, journal: Journal, lives: Path) -> None:
         self._journal = journal
+        self.save = journal.save
         self.holds = journal.holds
         self.history = journal.history
         self.save = journal.save
