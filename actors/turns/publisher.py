@@ -211,10 +211,11 @@ class Publisher:
 
     def _frames(self, session: int, subscriber: Subscriber, passing: Sequence[Noted[Row]]) -> list[bytes]:
         """The encoded Updates with all durable changes since, and some others; from now on it knows the former."""
-        lasting = self._lasting.since(subscriber.lasting_at)
-        if not (lasting or passing or subscriber.revision < self.revision):
+        noted = passing
+        if subscriber.lasting_at < self._lasting.latest:
+            noted = [*_in_place(self._lasting.since(subscriber.lasting_at), subscriber.lasting_at), *passing]
+        if not noted and subscriber.revision == self.revision:
             return []
-        noted = [*_in_place(lasting, subscriber.lasting_at), *passing]
         subscriber.lasting_at = self._lasting.latest
         subscriber.revision = self.revision
         subscriber.spoken_to = True

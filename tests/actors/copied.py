@@ -126,7 +126,7 @@ class Turning:
         self.members: dict[int, Member] = {}
         self._epoll = select.epoll()
         self._mail = Mail(self._epoll)
-        self.broadcast = Broadcast(self.engine.observers.publisher, self._mail, self.members, clock)
+        self.broadcast = Broadcast(self.engine.observers, self._mail, self.members, clock)
         self.known = self.engine.recover()
 
     def join(self, session: int, end: Channel) -> None:
