@@ -52,8 +52,10 @@ class Broadcast:
         if not ready:
             return False
         self._served = next((session for session in ready if session > self._served), ready[0])
+        member = self._members[self._served]
+        self._mail.let_go(member)
         for message in publisher.piece(self._served):
-            self._mail.post(self._members[self._served], message)
+            self._mail.post(member, message)
         return True
 
     def _keeps_up(self, session: int) -> bool:

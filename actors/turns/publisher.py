@@ -94,6 +94,7 @@ class Publisher:
     Attributes:
         subscribers: Those who follow, by session.
         joining: Those of them who have no whole copy yet.
+        gather_s: How long changes are gathered before they are sent.
         due_at: When `updates` should be sent, on the monotonic clock; infinite if there is nothing to send.
         revision: The latest that is stored.
     """
@@ -181,7 +182,7 @@ class Publisher:
     # -- updates ---------------------------------------------------------------------------------------------
 
     def updates(self) -> Iterator[tuple[int, list[bytes]]]:
-        """Session and messages for each that lags; they must be sent in this order, or else `RESYNC`."""
+        """Session and messages for each that lags; they must be sent in this order, or else a `Resync`."""
         self.due_at = math.inf
         alike: dict[tuple[int, int], list[bytes]] = {}
         for session, subscriber in self.subscribers.items():

@@ -69,6 +69,7 @@ class Follower:
         """Follow, and turn until the copy is complete."""
         self.hears()
         self.session.follow()
+        self.session.ask_again()
         self.end.post_all(self.session.outgoing)
         for _ in range(20):
             self.owner.turn()
@@ -264,6 +265,19 @@ def test_pieces_for_an_earlier_question_are_void(world: World) -> None:
         copy.snapshot(Snapshot(counter, ["lasting", "sums"], [], complete=True, revision=7, at_s=0.0), epoch=1)
         assert copy.complete is complete
     assert (first, second) == (Follow(1, None), Follow(2, None))
+
+
+def test_a_snapshot_does_not_overtake_an_update_that_was_held_back(world: World) -> None:
+    """Else what was true before it would replace what is true now."""
+    world.a.does(Put("k", "new"))
+    world.b.catches_up()
+    stale = Update(1, [frames.Rows("lasting", [msgspec.Raw(encode(("k", "old")))], [])], more=False, at_s=0.0)
+    mail, member = world.owner.mail, world.owner.members[2]
+    mail.hold(member, [frames.encode(stale)])
+    world.b.catches_up()
+    mail.let_go(member)
+    world.b.hears()
+    assert world.b.rows() == {"k": "new"}
 
 
 def test_updates_for_an_incomplete_copy_are_void(world: World) -> None:
