@@ -201,6 +201,7 @@ class Snapshot(msgspec.Struct, frozen=True, array_like=True, tag="snapshot"):
         rows: Rows that take the place of what came before.
         complete: Whether this is the last piece.
         revision: Number of the latest durable change; it counts in the last piece.
+        at_s: Instant on `CLOCK_MONOTONIC` at which it was said, in seconds.
     """
 
     counter: int
@@ -208,6 +209,7 @@ class Snapshot(msgspec.Struct, frozen=True, array_like=True, tag="snapshot"):
     rows: list[Rows]
     complete: bool
     revision: int
+    at_s: float
 
 
 class Update(msgspec.Struct, frozen=True, array_like=True, tag="update"):
@@ -217,11 +219,13 @@ class Update(msgspec.Struct, frozen=True, array_like=True, tag="update"):
         revision: Number of the latest durable change that it holds.
         rows: The rows that have changed.
         more: Another one follows, and they are to be seen together.
+        at_s: As of a `Snapshot`.
     """
 
     revision: int
     rows: list[Rows]
     more: bool
+    at_s: float
 
 
 class Resync(msgspec.Struct, frozen=True, array_like=True, tag="resync"):

@@ -96,7 +96,8 @@ class Owner:
         self._epoll.register(control.fileno(), select.EPOLLIN)
         self._members: dict[int, Member] = {}
         self._sessions: dict[int, Member] = {}
-        self._broadcast = Broadcast(engine.observers.publisher, self._mail, self._sessions, clock)
+        self._observers = engine.observers
+        self._broadcast = Broadcast(engine.observers, self._mail, self._sessions, clock)
         self._busy: dict[int, Member] = {}
         self._departing: dict[int, float] = {}
         self._deaths: dict[int, Exit | None] = {}
@@ -133,7 +134,8 @@ class Owner:
             now = self._clock.monotonic()
             if now >= self._next_tick:
                 self._tick(now)
-            if self._broadcast.send() or self._busy or self._mail.held:
+            more = self._observers.active and self._broadcast.send()
+            if more or self._busy or self._mail.held:
                 ready = self._look()
             else:
                 ready = self._spinning.until(self._look) or self._epoll.poll(max(0.0, self._next_wake() - now))
@@ -176,7 +178,10 @@ class Owner:
     # -- time ------------------------------------------------------------------------------------------------
 
     def _next_wake(self) -> float:
-        return min(self._next_tick, self._broadcast.due_at, *self._departing.values())
+        wake = self._next_tick
+        if self._observers.active:
+            wake = min(wake, self._broadcast.due_at)
+        return min(wake, *self._departing.values()) if self._departing else wake
 
     def _tick(self, now: float) -> None:
         self._pulse.beat()

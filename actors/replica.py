@@ -131,7 +131,7 @@ class Replica:
         """Take an update; it counts with the last one of those that belong together."""
         if not self.complete:
             return
-        self._spoke_at = self._clock.monotonic()
+        self._spoke_at = update.at_s
         self._gathered += update.rows
         if update.more:
             return
@@ -169,7 +169,7 @@ class Replica:
         """
         if piece.counter != self._counter or self.complete:
             return
-        self._spoke_at = self._clock.monotonic()
+        self._spoke_at = piece.at_s
         if piece.renewed is not None:
             if self._revision is None and self._views.keys() - set(piece.renewed):
                 return  # this owner does not have all of the views

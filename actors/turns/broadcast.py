@@ -7,21 +7,23 @@ from collections.abc import Mapping
 from actors.clock import Clock
 from actors.turns.mail import Mail
 from actors.turns.members import Member
-from actors.turns.publisher import GATHER_S, SHARE, Publisher
+from actors.turns.observers import Observers
+from actors.turns.publisher import GATHER_S, SHARE
 
 
 class Broadcast:
     """The part of the owner's loop that concerns copies. What is sent here may not be in the midst of a turn.
 
     Args:
-        publisher: Knows what is to be sent.
+        observers: Know what is to be sent.
         mail: Sends it.
         members: The sessions by number.
         clock: The time.
     """
 
-    def __init__(self, publisher: Publisher, mail: Mail, members: Mapping[int, Member], clock: Clock) -> None:
-        self._publisher = publisher
+    def __init__(self, observers: Observers, mail: Mail, members: Mapping[int, Member], clock: Clock) -> None:
+        self._watchers = observers.watchers
+        self._publisher = observers.publisher
         self._mail = mail
         self._members = members
         self._clock = clock
@@ -33,16 +35,15 @@ class Broadcast:
         return self._publisher.due_at
 
     def send(self) -> bool:
-        """Send the updates that are due, and a piece of a snapshot; whether there may be another piece at once."""
+        """Send the updates that are due, and a piece of a snapshot; whether there is more to be said at once."""
         publisher = self._publisher
-        if not publisher.subscribers:
-            return False
         now = self._clock.monotonic()
         if publisher.due_at <= now:
             for session, messages in publisher.updates():
                 self._offer(self._members[session], messages)
             publisher.gather_s = max(GATHER_S, SHARE * (self._clock.monotonic() - now))
-        return bool(publisher.joining) and self._send_piece()
+        more = bool(publisher.joining) and self._send_piece()
+        return more or self._watchers.behind
 
     def _send_piece(self) -> bool:
         """Send one piece of one snapshot, of another one each time; whether the reader of any keeps up."""
@@ -51,8 +52,10 @@ class Broadcast:
         if not ready:
             return False
         self._served = next((session for session in ready if session > self._served), ready[0])
+        member = self._members[self._served]
+        self._mail.let_go(member)
         for message in publisher.piece(self._served):
-            self._mail.post(self._members[self._served], message)
+            self._mail.post(member, message)
         return True
 
     def _keeps_up(self, session: int) -> bool:

@@ -57,6 +57,11 @@ class Mail:
             size += len(answer)
         self.post(member, frames.encode(together))
 
+    def let_go(self, member: Member) -> None:
+        """Send what was held back for a session: what follows must not overtake it."""
+        if self.held and member in self.held:
+            self.answer(member, [])
+
     def forget(self, member: Member) -> None:
         """Its session has ended."""
         self.held.pop(member, None)
@@ -69,8 +74,7 @@ class Mail:
 
     def offer(self, member: Member, messages: Iterable[bytes]) -> None:
         """Send updates after whatever was held back, or a note that they are missing; see `Channel.offer`."""
-        if self.held and member in self.held:
-            self.answer(member, [])
+        self.let_go(member)
         with contextlib.suppress(QueueClosed):
             for message in messages:
                 member.channel.offer(message, _RESYNC)

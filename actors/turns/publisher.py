@@ -94,6 +94,7 @@ class Publisher:
     Attributes:
         subscribers: Those who follow, by session.
         joining: Those of them who have no whole copy yet.
+        gather_s: How long changes are gathered before they are sent.
         due_at: When `updates` should be sent, on the monotonic clock; infinite if there is nothing to send.
         revision: The latest that is stored.
     """
@@ -181,7 +182,7 @@ class Publisher:
     # -- updates ---------------------------------------------------------------------------------------------
 
     def updates(self) -> Iterator[tuple[int, list[bytes]]]:
-        """Session and messages for each that lags; they must be sent in this order, or else `RESYNC`."""
+        """Session and messages for each that lags; they must be sent in this order, or else a `Resync`."""
         self.due_at = math.inf
         alike: dict[tuple[int, int], list[bytes]] = {}
         for session, subscriber in self.subscribers.items():
@@ -202,18 +203,20 @@ class Publisher:
 
     def beat(self) -> Iterator[tuple[int, list[bytes]]]:
         """A sign of life for each that has heard nothing since the last one."""
+        now = self._clock.monotonic()
         for session, subscriber in self.subscribers.items():
             if subscriber.complete and not subscriber.spoken_to:
-                yield session, [frames.encode([Update(subscriber.revision, [], more=False)])]
+                yield session, [frames.encode([Update(subscriber.revision, [], more=False, at_s=now)])]
             subscriber.spoken_to = False
         self._forget()
 
     def _frames(self, session: int, subscriber: Subscriber, passing: Sequence[Noted[Row]]) -> list[bytes]:
         """The encoded Updates with all durable changes since, and some others; from now on it knows the former."""
-        lasting = self._lasting.since(subscriber.lasting_at)
-        if not (lasting or passing or subscriber.revision < self.revision):
+        noted = passing
+        if subscriber.lasting_at < self._lasting.latest:
+            noted = [*_in_place(self._lasting.since(subscriber.lasting_at), subscriber.lasting_at), *passing]
+        if not noted and subscriber.revision == self.revision:
             return []
-        noted = [*_in_place(lasting, subscriber.lasting_at), *passing]
         subscriber.lasting_at = self._lasting.latest
         subscriber.revision = self.revision
         subscriber.spoken_to = True
@@ -223,7 +226,8 @@ class Publisher:
             self._stick(session, subscriber)
             return [frames.encode(Resync())]
         last = len(pieces) - 1
-        return [frames.encode(Update(self.revision, rows, more=at < last)) for at, rows in enumerate(pieces)]
+        now = self._clock.monotonic()
+        return [frames.encode(Update(self.revision, rows, at < last, now)) for at, rows in enumerate(pieces)]
 
     def _forget(self) -> None:
         begun = [one for one in self.subscribers.values() if one.complete or one.rest is not None]
@@ -260,12 +264,13 @@ class Publisher:
 
     def _next_pieces(self, subscriber: Subscriber) -> Iterator[Snapshot]:
         counter = subscriber.follow.counter
+        now = self._clock.monotonic()
         if subscriber.rest is None:
-            yield Snapshot(counter, self._begin(subscriber), [], complete=False, revision=self.revision)
+            yield Snapshot(counter, self._begin(subscriber), [], False, self.revision, now)
             return
         piece = next(self._pieces(subscriber.rest, PIECE_BYTES), None)
         if piece is not None:
-            yield Snapshot(counter, None, piece, complete=False, revision=self.revision)
+            yield Snapshot(counter, None, piece, False, self.revision, now)
             return
         changed = self._changed_since(subscriber)
         subscriber.lasting_at = self._lasting.latest
@@ -275,8 +280,8 @@ class Publisher:
             subscriber.rest = iter(changed)
             return
         for rows in list(self._pieces(changed, UPDATE_BYTES)):
-            yield Snapshot(counter, None, rows, complete=False, revision=self.revision)
-        yield Snapshot(counter, None, [], complete=True, revision=self.revision)
+            yield Snapshot(counter, None, rows, False, self.revision, now)
+        yield Snapshot(counter, None, [], True, self.revision, now)
         subscriber.revision = self.revision
         subscriber.complete = subscriber.spoken_to = True
         subscriber.rest = None

@@ -126,8 +126,14 @@ class Watchers:
             error = CallTimeout("nobody waits any more for what may change; nothing was changed")
             yield session, encode_failure(number, error, revision)
         asked, self._asked = self._asked, {}
+        read = False
         for call, watch in asked.items():
             session, number = call
+            if not self._is_in_memory(watch, revision):
+                if read:
+                    self._asked[call] = watch
+                    continue
+                read = True
             try:
                 steps = self._steps(watch, revision)
             except CallError as error:
@@ -138,6 +144,19 @@ class Watchers:
                 yield session, encode_answer(number, (revision, steps), revision)
             else:
                 self._waiting[call] = watch
+
+    @property
+    def behind(self) -> bool:
+        """Whether somebody is to be answered from the journal in the next turn: in each turn it is read once."""
+        return bool(self._asked)
+
+    def _is_in_memory(self, watch: Watch, revision: int) -> bool:
+        since = max(0, revision - watch.limit) if watch.since is None else watch.since
+        return since >= revision or self._keeps(since)
+
+    def _keeps(self, since: int) -> bool:
+        """Whether the steps after this revision are in memory."""
+        return bool(self._latest) and self._latest[0].revision <= since + 1
 
     def _steps(self, watch: Watch, revision: int) -> list[msgspec.Raw]:
         limit = min(watch.limit, MAX_STEPS)
@@ -161,9 +180,8 @@ class Watchers:
             return self._from(min(gone.oldest - 1, revision), limit, revision)
 
     def _after(self, since: int, revision: int) -> Iterator[_Encoded]:
-        latest = self._latest
-        if latest and latest[0].revision <= since + 1:
-            return islice(latest, since + 1 - latest[0].revision, None)
+        if self._keeps(since):
+            return islice(self._latest, since + 1 - self._latest[0].revision, None)
         stored = (step for step in self._journal.history(since) if step.revision <= revision)
         return (_Encoded(step.revision, frames.encode(step)) for step in stored)
 

@@ -125,8 +125,8 @@ class Turning:
         self.epoch = epoch
         self.members: dict[int, Member] = {}
         self._epoll = select.epoll()
-        self._mail = Mail(self._epoll)
-        self.broadcast = Broadcast(self.engine.observers.publisher, self._mail, self.members, clock)
+        self.mail = Mail(self._epoll)
+        self.broadcast = Broadcast(self.engine.observers, self.mail, self.members, clock)
         self.known = self.engine.recover()
 
     def join(self, session: int, end: Channel) -> None:
@@ -137,7 +137,7 @@ class Turning:
         self._welcome(member)
 
     def _welcome(self, member: Member) -> None:
-        self._mail.post(member, frames.encode([Welcome(self.epoch, member.session, 50)]))
+        self.mail.post(member, frames.encode([Welcome(self.epoch, member.session, 50)]))
 
     def end(self, session: int) -> None:
         """A session is over."""
@@ -150,7 +150,7 @@ class Turning:
     def turn(self) -> None:
         """Do what was said, answer, and send what is due."""
         for member in self.members.values():
-            self._mail.flush(member)
+            self.mail.flush(member)
             while (message := member.channel.receive()) is not None:
                 for frame in frames.decode_to_owner(message):
                     self._take(member, frame)
@@ -161,7 +161,7 @@ class Turning:
         """End the turn."""
         for session, answers in self.engine.commit().items():
             if session in self.members:
-                self._mail.answer(self.members[session], answers)
+                self.mail.answer(self.members[session], answers)
 
     def tick(self) -> None:
         """Half a second is over."""

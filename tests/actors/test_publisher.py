@@ -69,6 +69,7 @@ class Follower:
         """Follow, and turn until the copy is complete."""
         self.hears()
         self.session.follow()
+        self.session.ask_again()
         self.end.post_all(self.session.outgoing)
         for _ in range(20):
             self.owner.turn()
@@ -92,6 +93,12 @@ def rows_of(heard: list[Any]) -> list[tuple[str, Any, Any]]:
                 pairs = [msgspec.msgpack.decode(raw) for raw in (*rows.changed, *rows.arrived)]
                 found += [(rows.view, key, record) for key, record in pairs]
     return found
+
+
+def complete(copy: Replica) -> None:
+    """Make it a whole copy of nothing, at revision 7."""
+    counter = copy.follow().counter
+    copy.snapshot(Snapshot(counter, ["lasting", "sums"], [], complete=True, revision=7, at_s=0.0), epoch=1)
 
 
 class World:
@@ -255,27 +262,44 @@ def test_pieces_for_an_earlier_question_are_void(world: World) -> None:
     copy = world.a.replica
     first, second = copy.follow(), copy.follow()
     for counter, complete in ((first.counter, False), (second.counter, True)):
-        copy.snapshot(Snapshot(counter, ["lasting", "sums"], [], complete=True, revision=7), epoch=1)
+        copy.snapshot(Snapshot(counter, ["lasting", "sums"], [], complete=True, revision=7, at_s=0.0), epoch=1)
         assert copy.complete is complete
     assert (first, second) == (Follow(1, None), Follow(2, None))
+
+
+def test_a_snapshot_does_not_overtake_an_update_that_was_held_back(world: World) -> None:
+    """Else what was true before it would replace what is true now."""
+    world.a.does(Put("k", "new"))
+    world.b.catches_up()
+    stale = Update(1, [frames.Rows("lasting", [msgspec.Raw(encode(("k", "old")))], [])], more=False, at_s=0.0)
+    mail, member = world.owner.mail, world.owner.members[2]
+    mail.hold(member, [frames.encode(stale)])
+    world.b.catches_up()
+    mail.let_go(member)
+    world.b.hears()
+    assert world.b.rows() == {"k": "new"}
 
 
 def test_updates_for_an_incomplete_copy_are_void(world: World) -> None:
     """They may come between what was lost and what makes good for it."""
     copy = world.a.replica
-    copy.snapshot(Snapshot(copy.follow().counter, ["lasting", "sums"], [], complete=True, revision=7), epoch=1)
+    copy.snapshot(
+        Snapshot(copy.follow().counter, ["lasting", "sums"], [], complete=True, revision=7, at_s=0.0), epoch=1
+    )
     row = msgspec.Raw(encode(("k", "x")))
     assert copy.resync().revision == 7
-    copy.update(Update(8, [frames.Rows("lasting", [row], [])], more=False))
+    copy.update(Update(8, [frames.Rows("lasting", [row], [])], more=False, at_s=0.0))
     assert (dict(copy.rows("lasting")), copy.statistics().revision) == ({}, 7)
 
 
 def test_an_interrupted_update_leaves_a_copy_of_no_revision(world: World) -> None:
     """So that it is sent as a whole when it is asked for again."""
     copy = world.a.replica
-    copy.snapshot(Snapshot(copy.follow().counter, ["lasting", "sums"], [], complete=True, revision=7), epoch=1)
+    copy.snapshot(
+        Snapshot(copy.follow().counter, ["lasting", "sums"], [], complete=True, revision=7, at_s=0.0), epoch=1
+    )
     with pytest.raises(msgspec.DecodeError):
-        copy.update(Update(8, [frames.Rows("lasting", [msgspec.Raw(b"\xc1")], [])], more=False))
+        copy.update(Update(8, [frames.Rows("lasting", [msgspec.Raw(b"\xc1")], [])], more=False, at_s=0.0))
     assert copy.follow().revision is None
 
 
@@ -286,15 +310,18 @@ def test_an_idle_owner_gives_a_sign_of_life(world: World) -> None:
     assert world.a.replica.statistics().age_s == 0
     world.clock.advance(3)
     assert world.a.replica.statistics().age_s == 3
-    world.owner.tick()
+    for _ in range(2):
+        world.owner.tick()
+    world.clock.advance(2)
     world.a.hears()
+    assert world.a.replica.statistics().age_s == 2, "since it was said, not since it was read"
     world.owner.tick()
-    assert world.a.hears() == [Update(0, [], more=False)]
+    assert world.a.hears() == [Update(0, [], more=False, at_s=world.clock.monotonic())]
     assert world.a.replica.statistics().age_s == 0
     world.b.does(Hide())
     world.clock.advance(publisher.GATHER_S)
     world.owner.turn()
-    assert world.a.hears() == [Update(1, [], more=False)]
+    assert world.a.hears() == [Update(1, [], more=False, at_s=world.clock.monotonic())]
 
 
 def test_a_row_that_fits_no_message(world: World, monkeypatch: pytest.MonkeyPatch) -> None:

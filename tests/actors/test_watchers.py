@@ -217,6 +217,20 @@ def test_memory_is_bounded_and_given_back(life: WatchedLife, monkeypatch: pytest
     assert not kept
 
 
+def test_the_journal_is_read_once_a_turn(life: WatchedLife) -> None:
+    """Those who are far behind are answered one after the other, so that nobody waits long for them."""
+    life.change(3)
+    for number in range(1, 4):
+        life.watch(0, number=number)
+    life.watch(3, number=4)
+    answered = []
+    while life.engine.observers.watchers.behind:
+        answered.append(life.heard())
+    assert answered == [{1: [1, 2, 3]}, {2: [1, 2, 3]}, {3: [1, 2, 3]}]
+    life.change()
+    assert life.engine.observers.watchers.waiting == 0
+
+
 def test_each_number_is_answered_once(life: WatchedLife) -> None:
     """One that is given up, by its caller or at its deadline, gets an answer all the same; a session that ends none."""
     life.watch(0, number=1)

@@ -124,7 +124,6 @@ class MortalJournal:
         self.save = journal.save
         self.holds = journal.holds
         self.history = journal.history
-        self.save = journal.save
         self.close = journal.close
         with lives.open("a+", encoding="ascii") as file:
             file.write("x")

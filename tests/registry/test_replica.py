@@ -213,29 +213,31 @@ def test_a_copy_is_used_while_the_owner_is_dead_and_renewed_by_the_next(make: Ma
     assert registry.get_backend("b1") == registry.get_backend("b1", fresh=True)
 
 
-def test_a_stopped_process_costs_little_and_catches_up(supervisor: Supervisor, make: Make) -> None:
-    """While one does not read, the owner keeps a bounded number of updates for it; then it asks for everything anew."""
-    changing, owner = supervisor.registry, supervisor.registry.owner_statistics
-    registry = copying(make())
+def change_until_dropped(registry: Registry) -> None:
+    """Change what is long until so much waits for a process that does not read that it is dropped."""
     long = Backend(url="http://b3:8000", id="b3", metadata={str(number): "x" * 4_000 for number in range(20)})
-    changing.add_backend(long)
-    until(lambda: registry.backend_count() == 3, "an update arrives")
     replace = [Registry.remove_backend.call("b3"), Registry.add_backend.call(long)]
     unsent = [0]
 
-    def updates_are_dropped() -> bool:
-        changing.batch(replace)
-        unsent.append(owner().unsent_bytes)
+    def is_dropped() -> bool:
+        registry.batch(replace)
+        unsent.append(registry.owner_statistics().unsent_bytes)
         return unsent[-1] < max(unsent) / 2
 
-    until(updates_are_dropped, "so much waits that it is dropped")  # nobody reads meanwhile
+    until(is_dropped, "so much waits that it is dropped", 30)
     assert max(unsent) < 2 * 1024 * 1024
-    until(lambda: seen(registry) == fresh(changing), "the copy is equal again")
+
+
+def test_a_process_that_does_not_read_costs_little_and_catches_up(supervisor: Supervisor, make: Make) -> None:
+    """The owner keeps a bounded number of updates for it; when it reads again it asks for everything anew."""
+    registry = copying(make())
+    change_until_dropped(supervisor.registry)  # meanwhile nobody reads: a face has no thread of its own
+    until(lambda: seen(registry) == fresh(supervisor.registry), "the copy is equal again")
     assert registry.replica.resyncs >= 1
 
 
 def test_a_stopped_worker_ends_equal(supervisor: Supervisor, tmp_path: Path) -> None:
-    """A worker process that is stopped while others change everything has, once it goes on, what the owner has."""
+    """A worker that is stopped while others change everything has, once it goes on, what the owner has."""
     path = tmp_path / "seen"
     worker = supervisor.spawn_with(Restart.TEMPORARY, "reader", write_what_is_read, str(path))
     until(path.exists, "the worker reads")
@@ -243,11 +245,11 @@ def test_a_stopped_worker_ends_equal(supervisor: Supervisor, tmp_path: Path) -> 
     assert pid is not None
     os.kill(pid, signal.SIGSTOP)
     registry = supervisor.registry
-    change_at_random(registry, 5, 2_000)
-    registry.add_backend(backend("last", "m"))
+    change_until_dropped(registry)
+    change_at_random(registry, 5, 300)
     os.kill(pid, signal.SIGCONT)
     expected = [[view.id, view.status, view.pending_requests] for view in registry.get_all_backends(fresh=True)]
-    until(lambda: path.read_text() == repr(expected), "the worker has read the same")
+    until(lambda: path.read_text() == repr([1, expected]), "the worker has followed anew, once, and read the same")
     os.kill(pid, signal.SIGTERM)
     worker.join(10)
 
@@ -307,6 +309,34 @@ def test_views_are_kept_until_something_of_them_changes(make: Make) -> None:
     assert (first.pending_requests, second.pending_requests) == (0, 1)
     assert second.models is first.models
     registry.batch([Registry.decrement_pending.call(id) for id in ("b1", "b2")])
+
+
+def test_an_interrupted_read_loses_no_update(supervisor: Supervisor) -> None:
+    """What was taken from the queue and not into the copy is made good for: the copy is asked for anew."""
+    registry = copying(Registry(supervisor._handle.attach()))
+    channel = registry._client._channel
+    receive = channel._recv
+
+    def interrupted(size: int, flags: int = 0, /) -> bytes:
+        receive(size, flags)  # and lost
+        raise KeyboardInterrupt
+
+    channel._recv = interrupted
+    supervisor.registry.update_status("b1", BackendStatus.UNHEALTHY, "gone")
+
+    def is_interrupted() -> bool:
+        try:
+            registry.get_backend("b1")
+        except KeyboardInterrupt:
+            return True
+        return False
+
+    until(is_interrupted, "a read is interrupted")
+    channel._recv = receive
+    until(lambda: seen(registry) == fresh(registry), "the copy is equal")
+    assert registry.replica.snapshots >= 1
+    until(lambda: copying(registry).replica.snapshots == 2, "it was sent anew")
+    registry.close()
 
 
 def test_the_copy_of_a_fork_is_its_own(supervisor: Supervisor) -> None:

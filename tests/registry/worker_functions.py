@@ -63,7 +63,7 @@ def write_what_is_read(registry: Registry, path: str) -> None:
     written = ""
     while True:
         views = registry.get_all_backends()
-        text = repr([[view.id, view.status, view.pending_requests] for view in views])
+        text = repr([registry.replica.resyncs, [[view.id, view.status, view.pending_requests] for view in views]])
         if text != written and registry.replica.complete:
             scratch = Path(f"{path}.new")
             scratch.write_text(text)
