@@ -258,10 +258,10 @@ def test_copies_are_equal_after_changes_of_all(make: Make, supervisor: Superviso
     """Several processes change things at random while one reads; in the end all copies are what the owner has."""
     registries = [copying(make()) for _ in range(2)]
     workers = [
-        supervisor.spawn_with(Restart.TRANSIENT, f"random-{seed}", change_at_random, seed, 150) for seed in range(2)
+        supervisor.spawn_with(Restart.TRANSIENT, f"random-{seed}", change_at_random, seed, 60) for seed in range(2)
     ]
     chance = random.Random(1)
-    for turn in range(150):
+    for turn in range(80):
         registry = registries[turn % 2]
         change_at_random(registry, chance.randrange(1_000), 1)
         seen(registry)
