@@ -18,7 +18,7 @@ def read(registry: Registry, ids: Sequence[str], times: int) -> Counter[tuple[Ba
     """Get one backend after the other; how often which status was seen with which error."""
     seen: Counter[tuple[BackendStatus, str | None]] = Counter()
     for number in range(times):
-        view = registry.get_backend(ids[number % len(ids)])
+        view = registry.get_backend(ids[number % len(ids)], fresh=True)
         if view is not None:
             seen[view.status, view.last_error] += 1
     return seen
@@ -74,7 +74,9 @@ def swap_models(registry: Registry, ids: Sequence[str], lists: Sequence[Sequence
 
 def query(registry: Registry, model: str, times: int) -> Counter[tuple[tuple[str, tuple[str, ...]], ...]]:
     """Ask who has a model; how often which backends with which models were given."""
-    return Counter(
-        tuple((view.id, tuple(one.id for one in view.models)) for view in registry.get_backends_for_model(model))
-        for _ in range(times)
-    )
+
+    def ask() -> tuple[tuple[str, tuple[str, ...]], ...]:
+        views = registry.get_backends_for_model(model, fresh=True)
+        return tuple((view.id, tuple(one.id for one in view.models)) for view in views)
+
+    return Counter(ask() for _ in range(times))

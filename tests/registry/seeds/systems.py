@@ -4,10 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
 
 from registry import Backend, BackendStatus, BackendView, Model, Registry
-from registry.operations import Call
 
 
 def backend(id: str, *models: str, status: BackendStatus = BackendStatus.HEALTHY) -> Backend:
@@ -22,15 +20,9 @@ def view_of(registry: Registry, id: str) -> BackendView:
     return view
 
 
-def told(registry: Registry, call: Call[Any]) -> Any:
-    """What the owner itself says now; for what other processes have done a moment ago."""
-    (answer,) = registry.batch([call])
-    return answer
-
-
 def clean(registry: Registry) -> None:
     """Remove all that is there."""
-    for view in told(registry, Registry.get_all_backends.call()):
+    for view in registry.get_all_backends(fresh=True):
         registry.remove_backend(view.id)
 
 

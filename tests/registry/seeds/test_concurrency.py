@@ -14,7 +14,7 @@ from typing import Any
 from registry import BackendStatus, Registry
 from tests.registry.seeds import jobs
 from tests.registry.seeds.crew import Crew
-from tests.registry.seeds.systems import backend, told
+from tests.registry.seeds.systems import backend
 
 WITHIN_S = 5.0
 """The seed's bound."""
@@ -54,7 +54,7 @@ def test_concurrent_read_write_safe(registry: Registry, crew: Crew) -> None:
     seen, errors = sum_of(done[:half]), set(done[half:])
     assert seen.total() == 10_000
     assert set(seen) <= {(BackendStatus.HEALTHY, None), *((BackendStatus.UNHEALTHY, error) for error in errors)}
-    final = told(registry, Registry.get_all_backends.call())
+    final = registry.get_all_backends(fresh=True)
     assert [view.id for view in final] == ids
     assert [view.total_requests for view in final] == [500] * 10
     # Each writer's last word on each backend is that it is well.
@@ -63,19 +63,19 @@ def test_concurrent_read_write_safe(registry: Registry, crew: Crew) -> None:
 
 def test_concurrent_add_remove_same_id(registry: Registry, crew: Crew) -> None:
     """The result is that of one order: additions and removals alternate, and of the last one everything is there."""
-    told(registry, Registry.backend_count.call())
+    registry.backend_count(fresh=True)
     before = registry.revision
     with in_time():
         came = sum_of(crew.does([(jobs.add_and_remove, "x", 250, number % 2 == 0) for number in range(crew.size)]))
-    final = told(registry, Registry.get_all_backends.call())
+    final = registry.get_all_backends(fresh=True)
     assert came["added"] + came["duplicate"] == 250 * crew.size
     assert came["added"] - came["removed"] == len(final)
     assert registry.revision - before == came["added"] + came["removed"]
     ids, models = [view.id for view in final], {model.id for view in final for model in view.models}
     assert ids in ([], ["x"])
-    assert told(registry, Registry.backend_count.call()) == len(ids)
-    assert told(registry, Registry.model_count.call()) == len(models) == 2 * len(ids)
-    assert [view.id for view in told(registry, Registry.get_backends_for_model.call("shared"))] == ids
+    assert registry.backend_count(fresh=True) == len(ids)
+    assert registry.model_count(fresh=True) == len(models) == 2 * len(ids)
+    assert [view.id for view in registry.get_backends_for_model("shared", fresh=True)] == ids
 
 
 def test_concurrent_model_queries(registry: Registry, crew: Crew) -> None:
@@ -91,10 +91,8 @@ def test_concurrent_model_queries(registry: Registry, crew: Crew) -> None:
     assert {models for answer in common for _, models in answer} <= set(lists)
     assert {models for answer in odd for _, models in answer} <= {lists[1]}
     # Every order of the writers' last words is an even list for `a` and an odd one for `b`.
-    final = {
-        view.id: tuple(model.id for model in view.models) for view in told(registry, Registry.get_all_backends.call())
-    }
+    final = {view.id: tuple(model.id for model in view.models) for view in registry.get_all_backends(fresh=True)}
     assert final == {"a": lists[0], "b": lists[1]}
     for model in {model for models in lists for model in models}:
-        having = {view.id for view in told(registry, Registry.get_backends_for_model.call(model))}
+        having = {view.id for view in registry.get_backends_for_model(model, fresh=True)}
         assert having == {id for id, models in final.items() if model in models}

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from registry import Registry, Supervisor
 from tests.registry.seeds import jobs
 from tests.registry.seeds.crew import Crew
-from tests.registry.seeds.systems import added, clean, told, view_of
+from tests.registry.seeds.systems import added, clean, view_of
 
 WITHIN_S = 30.0
 """The seed's bound for all properties together."""
@@ -53,7 +53,7 @@ def prop_concurrent_increments_correct(emptied: Registry, crew: Crew, times: int
     with added(emptied, "a") as a:
         given = crew.does([(jobs.increment, a, share) for share in shares])
         assert sorted(number for numbers in given for number in numbers) == list(range(1, times + 1))
-        assert told(emptied, Registry.get_backend.call(a)).pending_requests == times
+        assert view_of(emptied, a).pending_requests == times
 
 
 @any_input
