@@ -41,7 +41,7 @@ endef
 
 LOCK := --universal --python-version 3.11 --generate-hashes --no-header --no-annotate --no-emit-index-url --quiet
 
-.PHONY: help setup demo serve test lint bench lock clean
+.PHONY: help setup demo serve test lint docs bench lock clean
 
 help: ## List the targets.
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-7s %s\n", $$1, $$2 }' Makefile
@@ -65,6 +65,9 @@ lint: $(READY) ## Check style and types only.
 	$(PYTHON_IN_VENV) -m ruff check .
 	$(PYTHON_IN_VENV) -m ruff format --check .
 	$(PYTHON_IN_VENV) -m mypy
+
+docs: $(READY) ## Write pages about all that is public to build/docs; a warning is an error.
+	@$(PYTHON_IN_VENV) -m docs
 
 bench: $(BENCH_READY) ## Measure, one JSON object a line; BENCH="faults --json" kills things instead.
 	@$(PYTHON_IN_VENV) -m bench $(BENCH)

@@ -1,5 +1,6 @@
 """Everything that can go wrong in the actor runtime.
 
+```text
 ActorsError
 ├── QueueError
 │   ├── QueueClosed          the process at the other end is gone
@@ -25,6 +26,7 @@ ActorsError
     ├── AttachFailed         this process could not join a running system
     ├── StartedElsewhere     this process was forked from the one that started the system, which must be asked
     └── MissingMainGuard     a worker imported the script that starts the system
+```
 """
 
 from __future__ import annotations

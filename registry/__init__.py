@@ -36,19 +36,25 @@ if TYPE_CHECKING:
     from registry.errors import NoBackendAvailable as NoBackendAvailable
     from registry.errors import OutcomeUnknown as OutcomeUnknown
     from registry.errors import Overloaded as Overloaded
+    from registry.errors import QueueFull as QueueFull
     from registry.errors import RegistryError as RegistryError
+    from registry.errors import RevisionMismatch as RevisionMismatch
     from registry.errors import StartedElsewhere as StartedElsewhere
     from registry.errors import StartFailed as StartFailed
     from registry.errors import StorageUnavailable as StorageUnavailable
     from registry.errors import SystemStopped as SystemStopped
+    from registry.kinds import BackendRole as BackendRole
     from registry.kinds import BackendStatus as BackendStatus
     from registry.kinds import BackendType as BackendType
+    from registry.kinds import Connection as Connection
     from registry.kinds import DiscoverySource as DiscoverySource
     from registry.kinds import Durability as Durability
     from registry.kinds import Outcome as Outcome
     from registry.models import Backend as Backend
+    from registry.models import BackendList as BackendList
     from registry.models import BackendView as BackendView
     from registry.models import Lease as Lease
+    from registry.models import LeaseView as LeaseView
     from registry.models import Model as Model
     from registry.supervisor import Supervisor as Supervisor
     from registry.supervisor import Worker as Worker
@@ -58,7 +64,9 @@ _HOMES = {
     "AsyncRegistry": "client",
     "AttachFailed": "errors",
     "Backend": "models",
+    "BackendList": "models",
     "BackendNotFound": "errors",
+    "BackendRole": "kinds",
     "BackendStatus": "kinds",
     "BackendType": "kinds",
     "BackendView": "models",
@@ -66,12 +74,14 @@ _HOMES = {
     "CommandInvalid": "errors",
     "connect": "connection",
     "connect_async": "connection",
+    "Connection": "kinds",
     "DiscoverySource": "kinds",
     "DuplicateBackend": "errors",
     "Durability": "kinds",
     "InvalidField": "errors",
     "Lease": "models",
     "LeaseNotFound": "errors",
+    "LeaseView": "models",
     "MissingMainGuard": "errors",
     "Model": "models",
     "ModelNotFound": "errors",
@@ -79,9 +89,11 @@ _HOMES = {
     "Outcome": "kinds",
     "OutcomeUnknown": "errors",
     "Overloaded": "errors",
+    "QueueFull": "errors",
     "Registry": "client",
     "RegistryError": "errors",
     "Restart": "supervisor",
+    "RevisionMismatch": "errors",
     "StartedElsewhere": "errors",
     "StartFailed": "errors",
     "StorageUnavailable": "errors",

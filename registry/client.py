@@ -71,14 +71,14 @@ class Registry(Operations, BlockingFace):
         return results_of(calls, outcomes)
 
     @contextmanager
-    def lease(self, model: str, *, timeout: float = DEFAULT_TIMEOUT_S) -> Iterator[Lease]:
+    def lease(
+        self, model: str, *, wait: bool = False, priority: int = 0, timeout: float = DEFAULT_TIMEOUT_S
+    ) -> Iterator[Lease]:
         """Hold a lease for the length of a block; an exception in it is told as `Outcome.SERVER_ERROR`.
 
-        Raises:
-            ModelNotFound: No backend has the model.
-            NoBackendAvailable: None of those that have it can be given a request now.
+        The arguments and what it raises are those of `acquire`.
         """
-        lease = self.acquire(model, timeout=timeout)
+        lease = self.acquire(model, wait=wait, priority=priority, timeout=timeout)
         try:
             yield lease
         except BaseException:
@@ -149,9 +149,11 @@ class AsyncRegistry(Operations, AsyncFace):
         return results_of(calls, outcomes)
 
     @asynccontextmanager
-    async def lease(self, model: str, *, timeout: float = DEFAULT_TIMEOUT_S) -> AsyncIterator[Lease]:
+    async def lease(
+        self, model: str, *, wait: bool = False, priority: int = 0, timeout: float = DEFAULT_TIMEOUT_S
+    ) -> AsyncIterator[Lease]:
         """Hold a lease for the length of a block; see `Registry.lease`."""
-        lease = await self.acquire(model, timeout=timeout)
+        lease = await self.acquire(model, wait=wait, priority=priority, timeout=timeout)
         outcome = Outcome.SERVER_ERROR
         try:
             yield lease

@@ -5,10 +5,23 @@ from __future__ import annotations
 from typing import Annotated
 
 import msgspec
-from msgspec import Meta
+from msgspec import UNSET, Meta, UnsetType
 
-from registry.kinds import BackendStatus, Outcome
-from registry.state.records import BackendRecord, Milliseconds, ModelId, Models, Name, Text
+from registry.kinds import BackendStatus, BackendType, Outcome
+from registry.state.records import (
+    BackendRecord,
+    Concurrency,
+    Labels,
+    Metadata,
+    Milliseconds,
+    ModelId,
+    Models,
+    Name,
+    Priority,
+    Revision,
+    Text,
+    Weight,
+)
 
 LEASE_S = 3600.0
 """How long a lease lasts unless asked for otherwise; it ends much earlier with its session."""
@@ -24,8 +37,60 @@ class AddBackend(Command, frozen=True, tag=True):
     backend: BackendRecord
 
 
+class PutBackend(Command, frozen=True, tag=True):
+    """Add a backend, or give the one of this id another configuration. Result: `BackendState`.
+
+    Attributes:
+        backend: The whole configuration.
+        keep_status: Whether one that is there keeps its status.
+        expected_revision: Only if it is there and has this revision.
+        only_new: Only if it is not there.
+    """
+
+    backend: BackendRecord
+    keep_status: bool = True
+    expected_revision: Revision | None = None
+    only_new: bool = False
+
+
+class UpdateBackend(Command, frozen=True, tag=True, omit_defaults=True):
+    """Change what is given. Result: `BackendState`.
+
+    Attributes:
+        id: The backend.
+        expected_revision: Only if it has this revision.
+    """
+
+    id: Name
+    name: Name | UnsetType = UNSET
+    labels: Labels | UnsetType = UNSET
+    priority: Priority | UnsetType = UNSET
+    weight: Weight | UnsetType = UNSET
+    max_concurrency: Concurrency | UnsetType | None = UNSET
+    metadata: Metadata | UnsetType = UNSET
+    expected_revision: Revision | None = None
+
+
 class RemoveBackend(Command, frozen=True, tag=True):
-    """Result: `BackendState`, as it was."""
+    """Result: `BackendState`, as it was.
+
+    Attributes:
+        id: The backend.
+        expected_revision: Only if it has this revision.
+    """
+
+    id: Name
+    expected_revision: Revision | None = None
+
+
+class DrainBackend(Command, frozen=True, tag=True):
+    """Give it nothing new. Result: `BackendState`."""
+
+    id: Name
+
+
+class UndrainBackend(Command, frozen=True, tag=True):
+    """The end of draining: the next check decides. Result: `BackendState`."""
 
     id: Name
 
@@ -46,6 +111,22 @@ class GetBackends(Command, frozen=True, tag=True):
 
     model: ModelId | None = None
     status: BackendStatus | None = None
+
+
+class ListBackends(Command, frozen=True, tag=True):
+    """Result: `BackendListing`, in order of their arrival.
+
+    Attributes:
+        model: Only those that have this model.
+        status: Only those in this status.
+        backend_type: Only those of this type.
+        labels: Only those that have all these labels.
+    """
+
+    model: ModelId | None = None
+    status: BackendStatus | None = None
+    backend_type: BackendType | None = None
+    labels: Labels = {}
 
 
 class GetModels(Command, frozen=True, tag=True):
@@ -108,12 +189,16 @@ class Acquire(Command, frozen=True, tag=True):
     Attributes:
         model: The model that the request is for.
         exclude: Backends that were tried before.
-        lease_s: How long the lease may last.
+        lease_s: How long the lease may last, from its grant.
+        wait: Whether it waits while all backends are busy, until the deadline of the call.
+        priority: Of those who wait, lower is served first.
     """
 
     model: ModelId
     exclude: Annotated[tuple[Name, ...], Meta(max_length=100)] = ()
     lease_s: Annotated[float, Meta(gt=0, le=7 * 86_400)] = LEASE_S
+    wait: bool = False
+    priority: Annotated[int, Meta(ge=-100, le=100)] = 0
 
 
 class Release(Command, frozen=True, tag=True):
@@ -132,8 +217,20 @@ class Release(Command, frozen=True, tag=True):
     first_byte_ms: Milliseconds | None = None
 
 
+class ForceRelease(Command, frozen=True, tag=True):
+    """Take a lease from whoever holds it. Result: `HeldLease`, as it was."""
+
+    lease: Annotated[int, Meta(ge=1)]
+
+
 class GetLeases(Command, frozen=True, tag=True):
-    """Result: list of `HeldLease`, oldest first."""
+    """Result: list of `HeldLease`, oldest first.
+
+    Attributes:
+        backend: Only those on this backend.
+    """
+
+    backend: Name | None = None
 
 
 class CountHttpError(Command, frozen=True, tag=True):
@@ -148,9 +245,14 @@ class GetMetrics(Command, frozen=True, tag=True):
 
 AnyCommand = (
     AddBackend
+    | PutBackend
+    | UpdateBackend
     | RemoveBackend
+    | DrainBackend
+    | UndrainBackend
     | GetBackend
     | GetBackends
+    | ListBackends
     | GetModels
     | CountAll
     | HasBackendUrl
@@ -162,6 +264,7 @@ AnyCommand = (
     | UpdateLatency
     | Acquire
     | Release
+    | ForceRelease
     | GetLeases
     | CountHttpError
     | GetMetrics

@@ -18,7 +18,7 @@ from pydantic_core import ErrorDetails
 from registry.errors import ConfigError
 from registry.kinds import BackendType, DiscoverySource, Durability
 from registry.logs import LogFormat
-from registry.models import Backend, Name, Url
+from registry.models import Backend, Concurrency, Labels, Metadata, Priority, Url, Weight
 
 _VARIABLE = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_]*)\}")
 
@@ -58,6 +58,9 @@ class BackendConfig(BaseModel):
         api_key: Sent to it as a bearer token; kept out of the journal, the log and every answer.
         api_key_file: A file that holds the key instead.
         priority: Lower is preferred, where a policy looks at it.
+        weight: How many requests it is given for each one of a backend of weight 1.
+        max_concurrency: Most requests in flight on it; further ones wait.
+        labels: Words to choose backends by.
         metadata: Whatever else is to be known of it.
     """
 
@@ -69,8 +72,11 @@ class BackendConfig(BaseModel):
     type: BackendType = BackendType.GENERIC
     api_key: ApiKey | None = None
     api_key_file: Path | None = None
-    priority: Annotated[int, Field(ge=-(2**31), le=2**31 - 1)] = 0
-    metadata: dict[Name, str] = {}
+    priority: Priority = 0
+    weight: Weight = 1
+    max_concurrency: Concurrency | None = None
+    labels: Labels = {}
+    metadata: Metadata = {}
 
     @model_validator(mode="before")
     @classmethod
@@ -96,6 +102,9 @@ class BackendConfig(BaseModel):
             name=self.name,
             backend_type=self.type,
             priority=self.priority,
+            weight=self.weight,
+            max_concurrency=self.max_concurrency,
+            labels=self.labels,
             discovery_source=DiscoverySource.STATIC,
             metadata=self.metadata,
         )
@@ -133,6 +142,8 @@ class Config(BaseModel):
         refresh_s: Time between two questions to a backend for its models, in seconds.
         connect_timeout_s: Longest wait for a connection to a backend.
         first_byte_timeout_s: Longest wait for the first byte of a backend's answer.
+        queue_timeout_s: How long a request waits while all backends have as many as their `max_concurrency`; 0 refuses
+            it at once.
         stop_timeout_s: How long streams may go on after the server was told to stop.
         max_body_bytes: Longest request body.
         allowed_hosts: Host names by which this server may be called, besides localhost and IP addresses.
@@ -154,6 +165,7 @@ class Config(BaseModel):
     refresh_s: Seconds = 5.0
     connect_timeout_s: Seconds = 5.0
     first_byte_timeout_s: Seconds = 300.0
+    queue_timeout_s: Annotated[float, Field(ge=0, le=3_600, allow_inf_nan=False)] = 30.0
     stop_timeout_s: Seconds = 30.0
     max_body_bytes: Annotated[int, Field(ge=1_024, le=1_073_741_824)] = 10 * 1024 * 1024
     allowed_hosts: frozenset[Annotated[str, AfterValidator(_host_name)]] = frozenset()

@@ -1,15 +1,19 @@
 """Everything the registry can refuse.
 
+```text
 RegistryError (an actors.CommandError: the owner said no, and nothing was changed)
 ├── DuplicateBackend         a backend of this id is there already
 ├── BackendNotFound          there is none of this id
+├── RevisionMismatch         a backend was changed since the caller saw it
 ├── InvalidField             a field is out of its limits
 ├── ModelNotFound            no backend has this model
 ├── NoBackendAvailable       some have it, but none of them can be given a request now
+├── QueueFull                too many requests wait for this model
 ├── LeaseNotFound            given back before, expired, or never this session's
 └── Compacted                the history of changes does not reach back that far
 
 ConfigError                  the configuration or a flag is wrong (not an answer of the owner)
+```
 
 The runtime's own errors (no answer in time, the system has stopped, a disk that is full, ...) are drawn in
 `actors.errors`; those that a user of the registry meets can be imported from here and from `registry` too.
@@ -48,7 +52,9 @@ __all__ = [
     "NoBackendAvailable",
     "OutcomeUnknown",
     "Overloaded",
+    "QueueFull",
     "RegistryError",
+    "RevisionMismatch",
     "StartFailed",
     "StartedElsewhere",
     "StorageUnavailable",
@@ -74,6 +80,28 @@ class BackendNotFound(RegistryError):
     def __init__(self, id: str) -> None:
         super().__init__(f"backend not found: {id}", id=id)
         self.id = id
+
+
+class RevisionMismatch(RegistryError):
+    """A backend was changed since the caller saw it, or is not there; read it anew and decide again.
+
+    Args:
+        id: The backend.
+        expected: The revision that the caller saw.
+        found: The one it has; None if there is no such backend.
+    """
+
+    def __init__(self, id: str, expected: int, found: int | None) -> None:
+        found_text = "it does not exist" if found is None else f"it has revision {found}"
+        super().__init__(
+            f"backend {id} was expected at revision {expected}, but {found_text}",
+            id=id,
+            expected=expected,
+            found=found,
+        )
+        self.id = id
+        self.expected = expected
+        self.found = found
 
 
 class InvalidField(RegistryError):
@@ -111,21 +139,38 @@ class NoBackendAvailable(RegistryError):
     Args:
         model: The model asked for.
         retry_after_s: When it is worth asking again, in seconds.
+        busy: Whether there are healthy ones, and all of them have as many requests as they may have.
     """
 
-    def __init__(self, model: str, retry_after_s: float) -> None:
-        super().__init__(
-            f"no healthy backend for model '{model}' at the moment", model=model, retry_after_s=retry_after_s
-        )
+    def __init__(self, model: str, retry_after_s: float, busy: bool = False) -> None:
+        why = "all healthy backends for model '{}' are busy" if busy else "no healthy backend for model '{}'"
+        super().__init__(f"{why.format(model)} at the moment", model=model, retry_after_s=retry_after_s, busy=busy)
         self.model = model
         self.retry_after_s = retry_after_s
+        self.busy = busy
+
+
+class QueueFull(RegistryError):
+    """All backends of a model are busy, and as many requests as may wait for one do so already.
+
+    Args:
+        model: The model asked for.
+        waiting: How many wait.
+    """
+
+    def __init__(self, model: str, waiting: int) -> None:
+        super().__init__(
+            f"{waiting:,} requests wait for model '{model}', which is the limit", model=model, waiting=waiting
+        )
+        self.model = model
+        self.waiting = waiting
 
 
 class LeaseNotFound(RegistryError):
-    """This session holds no such lease: it was given back before, has expired, or is another's."""
+    """There is no such lease, or not of this session: given back before, expired, taken back, or another's."""
 
     def __init__(self, lease: int) -> None:
-        super().__init__(f"no such lease of this session: {lease}", lease=lease)
+        super().__init__(f"no such lease, or not one of this session: {lease}", lease=lease)
         self.lease = lease
 
 

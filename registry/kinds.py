@@ -31,6 +31,24 @@ class BackendStatus(StrEnum):
     """Finishes what it has and gets nothing new."""
 
 
+class BackendRole(StrEnum):
+    """Which part of a request a backend does."""
+
+    REGULAR = "regular"
+    """All of it."""
+    PREFILL = "prefill"
+    """Reads the prompt, for another one that writes the answer."""
+    DECODE = "decode"
+    """Writes the answer to a prompt that another one has read."""
+
+
+class Connection(StrEnum):
+    """How a backend is spoken to."""
+
+    HTTP = "http"
+    GRPC = "grpc"
+
+
 class DiscoverySource(StrEnum):
     """How a backend became known."""
 

@@ -50,6 +50,7 @@ class Metrics(msgspec.Struct, frozen=True):
         durations: Whole duration of successful requests by backend.
         first_bytes: Time to the first byte by backend.
         http_errors: Errors that gateways answered themselves, by status code.
+        waiting: How many requests wait for a backend.
     """
 
     epoch: int
@@ -60,3 +61,4 @@ class Metrics(msgspec.Struct, frozen=True):
     durations: list[Histogram]
     first_bytes: list[Histogram]
     http_errors: dict[int, int]
+    waiting: int = 0

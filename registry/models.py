@@ -11,8 +11,19 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validat
 
 from actors.forks import LINEAGE
 from registry.errors import InvalidField
-from registry.kinds import BackendStatus, BackendType, DiscoverySource
-from registry.state.records import MAX_METADATA, MAX_MODELS, BackendRecord, BackendState, ModelRecord
+from registry.kinds import BackendRole, BackendStatus, BackendType, Connection, DiscoverySource
+from registry.state.records import (
+    MAX_CONCURRENCY,
+    MAX_LABELS,
+    MAX_METADATA,
+    MAX_MODELS,
+    MAX_WEIGHT,
+    BackendListing,
+    BackendRecord,
+    BackendState,
+    HeldLease,
+    ModelRecord,
+)
 from registry.urls import id_from_url, normalise_url
 
 
@@ -25,7 +36,13 @@ def _url(value: str) -> str:
 
 Url = Annotated[str, Field(min_length=1, max_length=2048), AfterValidator(_url)]
 Name = Annotated[str, Field(min_length=1, max_length=512)]
+Text = Annotated[str, Field(max_length=4096)]
 Tokens = Annotated[int, Field(ge=0, le=2**31 - 1)]
+Priority = Annotated[int, Field(ge=-(2**31), le=2**31 - 1)]
+Weight = Annotated[int, Field(ge=1, le=MAX_WEIGHT)]
+Concurrency = Annotated[int, Field(ge=1, le=MAX_CONCURRENCY)]
+Labels = Annotated[dict[Name, Text], Field(max_length=MAX_LABELS)]
+Metadata = Annotated[dict[Name, Text], Field(max_length=MAX_METADATA)]
 
 
 class Model(BaseModel):
@@ -78,6 +95,11 @@ class Backend(BaseModel):
         priority: Lower is preferred, where a policy looks at it.
         discovery_source: How it became known.
         metadata: Whatever else is known of it. No secrets: it is stored and shown.
+        labels: To choose backends by in lists.
+        weight: How many requests it is given for each one of a backend of weight 1.
+        max_concurrency: Most requests in flight on it; None for no limit.
+        role: Which part of a request it does.
+        connection: How it is spoken to.
 
     >>> Backend(url="http://127.0.0.1:8001/", models=[Model(id="m")]).id
     '127.0.0.1:8001'
@@ -91,9 +113,14 @@ class Backend(BaseModel):
     backend_type: BackendType = BackendType.GENERIC
     models: Annotated[Sequence[Model], Field(max_length=MAX_MODELS), AfterValidator(tuple)] = ()
     status: BackendStatus = BackendStatus.UNKNOWN
-    priority: Annotated[int, Field(ge=-(2**31), le=2**31 - 1)] = 0
+    priority: Priority = 0
     discovery_source: DiscoverySource = DiscoverySource.MANUAL
-    metadata: Annotated[dict[Name, Annotated[str, Field(max_length=4096)]], Field(max_length=MAX_METADATA)] = {}
+    metadata: Metadata = {}
+    labels: Labels = {}
+    weight: Weight = 1
+    max_concurrency: Concurrency | None = None
+    role: BackendRole = BackendRole.REGULAR
+    connection: Connection = Connection.HTTP
 
     @model_validator(mode="after")
     def _id_from_url_unless_given(self) -> Self:
@@ -117,6 +144,7 @@ class BackendView(BaseModel):
         pending_requests: Requests in flight at that moment.
         total_requests: Requests that have ended since the system started.
         avg_latency_ms: Moving average of whole requests; 0 before the first.
+        revision: Number of the latest durable change of this backend; counts and checks are none.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -135,6 +163,12 @@ class BackendView(BaseModel):
     avg_latency_ms: int
     discovery_source: DiscoverySource
     metadata: dict[str, str]
+    labels: dict[str, str] = {}
+    weight: int = 1
+    max_concurrency: int | None = None
+    role: BackendRole = BackendRole.REGULAR
+    connection: Connection = Connection.HTTP
+    revision: int = 0
 
     @classmethod
     def of(cls, state: BackendState) -> Self:
@@ -155,7 +189,61 @@ class BackendView(BaseModel):
             avg_latency_ms=state.avg_latency_ms,
             discovery_source=record.discovery_source,
             metadata=record.metadata,
+            labels=record.labels,
+            weight=record.weight,
+            max_concurrency=record.max_concurrency,
+            role=record.role,
+            connection=record.connection,
+            revision=record.revision,
         )
+
+
+class BackendList(BaseModel):
+    """Some backends at one moment.
+
+    Attributes:
+        revision: Number of the latest durable change at that moment.
+        backends: In order of their arrival.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    revision: int
+    backends: tuple[BackendView, ...]
+
+    @classmethod
+    def of(cls, listing: BackendListing) -> Self:
+        """The list of what the owner hands out (which it has checked before)."""
+        return cls.model_construct(
+            revision=listing.revision, backends=tuple(BackendView.of(state) for state in listing.backends)
+        )
+
+
+class LeaseView(BaseModel):
+    """A lease at one moment: who has a request in flight on which backend.
+
+    Attributes:
+        id: Its number.
+        backend: Id of the backend.
+        model: The model asked for.
+        session: Who holds it.
+        age_s: Seconds since it was granted.
+        remaining_s: Seconds until it is taken back by itself; below 0 if that is overdue by a moment.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    id: int
+    backend: str
+    model: str
+    session: int
+    age_s: float
+    remaining_s: float
+
+    @classmethod
+    def of(cls, held: HeldLease) -> Self:
+        """The view of what the owner hands out."""
+        return cls.model_construct(**msgspec.structs.asdict(held))
 
 
 class Lease(msgspec.Struct, frozen=True):

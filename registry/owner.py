@@ -9,59 +9,62 @@ from typing import Any
 
 import msgspec
 
-from actors.actor import Actor, Context
+from actors.actor import LATER, Actor, CallId, Context
 from actors.exits import Exit
 from actors.journal import Journal
 from actors.tables import Table
 from registry import commands as c
-from registry.errors import ModelNotFound, NoBackendAvailable
-from registry.kinds import BackendStatus, Durability, Outcome
+from registry.errors import DuplicateBackend, NoBackendAvailable
+from registry.kinds import Durability, Outcome
 from registry.metrics import BackendMetrics, Metrics
-from registry.policies.least_pending import least_pending
 from registry.state.backends import Backends
 from registry.state.leases import Leases
-from registry.state.records import BackendState, Grant, HeldLease, LeaseRecord
+from registry.state.line import Line
+from registry.state.records import BackendListing, BackendState, WaitingRecord
+from registry.state.switchboard import BUSY_RETRY_AFTER_S, Switchboard
 from registry.state.traffic import Traffic, histograms
 from registry.stores.recovery import recover
 from registry.stores.sqlite import SqliteJournal
 
-RETRY_AFTER_S = 5.0
-"""When to ask again for a model whose backends are all unavailable."""
-
 JOURNAL = "registry.db"
 """Name of the journal's file in the data directory."""
 
-NAMED_MODELS = 20
-"""How many available models an error about an unknown one names."""
-
 
 class RegistryActor(Actor):
-    """Backends, leases and counts."""
+    """Backends, leases, those who wait for one, and counts."""
 
     commands = c.AnyCommand
 
     def __init__(self) -> None:
         self.backends = Backends()
-        self.leases = Leases(self.backends.lease_changed)
+        self.leases = Leases(self.backends.pending, self.backends.choice.latest)
         self.traffic = Traffic()
-        self._tables = (*self.backends.tables, *self.leases.tables, *self.traffic.tables)
+        self.line = Line()
+        self.switchboard = Switchboard(self.backends, self.leases, self.line)
+        self._tables = (*self.backends.tables, *self.leases.tables, *self.line.tables, *self.traffic.tables)
         self._handlers: dict[type, Callable[[Any, Context], Any]] = {
             c.AddBackend: self._add_backend,
+            c.PutBackend: self._put_backend,
+            c.UpdateBackend: self._update_backend,
             c.RemoveBackend: self._remove_backend,
+            c.DrainBackend: lambda command, context: self.backends.drain(command.id, *_now(context)),
+            c.UndrainBackend: lambda command, context: self.backends.undrain(command.id, *_now(context)),
             c.GetBackend: lambda command, _: self.backends.state(command.id),
             c.GetBackends: self._get_backends,
+            c.ListBackends: self._list_backends,
             c.GetModels: lambda _, __: self.backends.healthy_models(),
             c.CountAll: lambda _, __: (len(self.backends.records), self.backends.model_count()),
             c.HasBackendUrl: lambda command, _: self.backends.has_url(command.url),
             c.UpdateStatus: self._update_status,
-            c.UpdateModels: lambda command, _: self.backends.update_models(command.id, command.models),
+            c.UpdateModels: self._update_models,
             c.IncrementPending: lambda command, context: self.backends.increment_pending(command.id, context.session),
             c.DecrementPending: lambda command, context: self.backends.decrement_pending(command.id, context.session),
             c.IncrementTotalRequests: lambda command, _: self.backends.increment_total(command.id),
             c.UpdateLatency: lambda command, _: self.backends.update_latency(command.id, command.latency_ms),
             c.Acquire: self._acquire,
             c.Release: self._release,
-            c.GetLeases: self._get_leases,
+            c.ForceRelease: lambda command, context: self.leases.force_release(command.lease, context.monotonic_s),
+            c.GetLeases: lambda command, context: self.leases.held(command.backend, context.monotonic_s),
             c.CountHttpError: lambda command, _: self.traffic.count_http_error(command.code),
             c.GetMetrics: self._get_metrics,
         }
@@ -72,13 +75,21 @@ class RegistryActor(Actor):
         return self._tables
 
     def apply(self, command: c.Command, context: Context) -> Any:
-        """Do a command; see `registry.commands` for the results."""
-        return self._handlers[type(command)](command, context)
+        """Do a command, and serve those for whom it has made room; see `registry.commands` for the results."""
+        result = self._handlers[type(command)](command, context)
+        self.switchboard.serve(context)
+        return result
+
+    def cancelled(self, call: CallId, context: Context) -> None:  # noqa: ARG002 - the contract's
+        """Take an acquire that waits out of the line."""
+        self.line.leave(call)
 
     def session_ended(self, context: Context, exit: Exit | None) -> None:  # noqa: ARG002 - however it ended
         """Give back the leases and the raw increments of a session."""
         self.leases.end_session(context.session)
-        self.backends.end_session(context.session)
+        self.backends.pending.end_session(context.session)
+        self.line.forget(context.session)
+        self.switchboard.serve(context)
 
     def wanted_after_death(self, command: c.Command) -> bool:
         """What would only take something for a dead process is not done."""
@@ -87,37 +98,62 @@ class RegistryActor(Actor):
     def tick(self, context: Context) -> None:
         """Take back the leases whose time is over."""
         self.leases.expire(context.monotonic_s)
+        self.switchboard.serve(context)
 
     def _add_backend(self, command: c.AddBackend, context: Context) -> None:
-        self.backends.add(command.backend, context.wall_s)
+        self.backends.add(command.backend, *_now(context))
+
+    def _put_backend(self, command: c.PutBackend, context: Context) -> BackendState:
+        id = command.backend.id
+        if command.only_new and id in self.backends.records:
+            raise DuplicateBackend(id)
+        self.backends.expect(id, command.expected_revision)
+        return self.backends.put(command.backend, *_now(context), keep_status=command.keep_status)
+
+    def _update_backend(self, command: c.UpdateBackend, context: Context) -> BackendState:
+        self.backends.require(command.id)
+        self.backends.expect(command.id, command.expected_revision)
+        return self.backends.update(
+            command.id,
+            context.revision + 1,
+            name=command.name,
+            labels=command.labels,
+            priority=command.priority,
+            weight=command.weight,
+            max_concurrency=command.max_concurrency,
+            metadata=command.metadata,
+        )
 
     def _remove_backend(self, command: c.RemoveBackend, _: Context) -> BackendState:
+        self.backends.require(command.id)
+        self.backends.expect(command.id, command.expected_revision)
         removed = self.backends.remove(command.id)
         self.traffic.forget(command.id)
-        self.leases.forget(command.id)
         return removed
 
     def _get_backends(self, command: c.GetBackends, _: Context) -> list[BackendState]:
         return self.backends.states(command.model, command.status)
 
-    def _update_status(self, command: c.UpdateStatus, context: Context) -> None:
-        self.backends.update_status(command.id, command.status, command.error, context.wall_s)
+    def _list_backends(self, command: c.ListBackends, context: Context) -> BackendListing:
+        found = self.backends.listing(command.model, command.status, command.backend_type, command.labels)
+        return BackendListing(context.revision, list(found))
 
-    def _acquire(self, command: c.Acquire, context: Context) -> Grant:
-        backends = self.backends
-        having = list(backends.having(command.model))
-        if not having:
-            raise ModelNotFound(command.model, backends.healthy_models()[:NAMED_MODELS])
-        candidates = [
-            id for id in having if id not in command.exclude and backends.require(id).status is BackendStatus.HEALTHY
-        ]
-        if not candidates:
-            raise NoBackendAvailable(command.model, RETRY_AFTER_S)
-        chosen = least_pending(candidates, backends.pending, self.leases.latest)
-        now_s = context.monotonic_s
-        lease = LeaseRecord(context.session, chosen, command.model, now_s, now_s + command.lease_s)
-        id = self.leases.grant(lease, context.epoch)
-        return Grant(id, chosen, backends.require(chosen).url, command.model, lease.deadline_s)
+    def _update_status(self, command: c.UpdateStatus, context: Context) -> None:
+        self.backends.update_status(command.id, command.status, command.error, *_now(context))
+
+    def _update_models(self, command: c.UpdateModels, context: Context) -> None:
+        self.backends.update_models(command.id, command.models, context.revision + 1)
+
+    def _acquire(self, command: c.Acquire, context: Context) -> Any:
+        model, exclude, lease_s = command.model, command.exclude, command.lease_s
+        grant = self.switchboard.acquire(model, exclude, lease_s, context)
+        if grant is not None:
+            return grant
+        if not command.wait:
+            raise NoBackendAvailable(model, BUSY_RETRY_AFTER_S, busy=True)
+        waiting = WaitingRecord(model, exclude, lease_s, command.priority, context.monotonic_s)
+        self.switchboard.wait(waiting, context)
+        return LATER
 
     def _release(self, command: c.Release, context: Context) -> None:
         lease = self.leases.release(command.lease, context.session)
@@ -126,16 +162,14 @@ class RegistryActor(Actor):
             self.backends.request_ended(lease.backend, measured_ms)
             self.traffic.count(lease.backend, lease.model, command.outcome, measured_ms, command.first_byte_ms)
 
-    def _get_leases(self, _: c.GetLeases, __: Context) -> list[HeldLease]:
-        return self.leases.held()
-
     def _get_metrics(self, _: c.GetMetrics, context: Context) -> Metrics:
         return Metrics(
             epoch=context.epoch,
             revision=context.revision,
             leases=len(self.leases.records),
+            waiting=len(self.line.records),
             backends=[
-                BackendMetrics(record.id, record.status, self.backends.pending[record.id])
+                BackendMetrics(record.id, record.status, self.backends.pending.of(record.id))
                 for record in self.backends.records.values()
             ],
             traffic=self.traffic.requests_ended(),
@@ -143,6 +177,11 @@ class RegistryActor(Actor):
             first_bytes=histograms(self.traffic.first_bytes),
             http_errors=dict(self.traffic.http_errors.items()),
         )
+
+
+def _now(context: Context) -> tuple[int, float]:
+    """The revision of a change that is made now, and the time."""
+    return context.revision + 1, context.wall_s
 
 
 class Options(msgspec.Struct, frozen=True):

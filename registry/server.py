@@ -80,6 +80,7 @@ def _workers(config: Config, api_keys: dict[str, str], listening: socket.socket)
             forward_authorization=config.forward_authorization,
             allowed_hosts=config.allowed_hosts,
             allowed_origins=config.allowed_origins,
+            queue_timeout_s=config.queue_timeout_s,
             server=ServerLimits(max_body_bytes=config.max_body_bytes),
             upstream=UpstreamLimits(
                 connect_timeout_s=config.connect_timeout_s,

@@ -84,6 +84,9 @@ class Supervisor:
         ValueError: There is no such durability.
     """
 
+    _actor = "registry.owner:build"
+    """What makes the owner's actor and journal; see `actors.processes.children.OwnerSpec`."""
+
     def __init__(
         self,
         data_dir: Path | str | None = None,
@@ -99,7 +102,7 @@ class Supervisor:
         self._directory = StateDirectory(path, f"{Path(sys.argv[0]).name or 'python'} (pid {os.getpid()})")
         options = self._directory.owner_options(Durability(durability), recover=recover)
         socket = str(self._directory.socket)
-        settings = Settings("registry.owner:build", options, STOP_BUDGET_S, log_level, attach=socket)
+        settings = Settings(self._actor, options, STOP_BUDGET_S, log_level, attach=socket)
         self._numbers = itertools.count(1)
         self._stopped = False
         self._elsewhere = False

@@ -69,7 +69,7 @@ def found(registry: Registry) -> Holdings:
     shared = [backend_id(number) for number in range(BACKENDS)]
     views = {view.id: view for view in registry.get_all_backends()}
     held = registry.get_leases()
-    leased = [sum(lease.lease.backend == id for lease in held) for id in shared]
+    leased = [sum(lease.backend == id for lease in held) for id in shared]
     return Holdings(
         frozenset(lease.id for lease in held),
         tuple(views[id].pending_requests - count for id, count in zip(shared, leased, strict=True)),

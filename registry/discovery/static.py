@@ -26,23 +26,19 @@ async def reconcile(registry: AsyncRegistry, named: Sequence[Backend]) -> None:
     wanted = {backend.id: backend for backend in named}
     present = {view.id: view for view in await registry.get_all_backends()}
     for id, view in present.items():
-        backend = wanted.get(id)
-        if view.discovery_source is DiscoverySource.STATIC and (backend is None or not _is_same(backend, view)):
+        if view.discovery_source is DiscoverySource.STATIC and id not in wanted:
             await registry.remove_backend(id)
-            if backend is None:
-                logger.info("backend %s is not named any more and was removed", id)
+            logger.info("backend %s is not named any more and was removed", id)
     for id, backend in wanted.items():
-        view_now = present.get(id)
-        if view_now is None or (
-            view_now.discovery_source is DiscoverySource.STATIC and not _is_same(backend, view_now)
-        ):
-            await registry.add_backend(backend)
-        elif view_now.discovery_source is not DiscoverySource.STATIC:
+        there = present.get(id)
+        if there is None or (there.discovery_source is DiscoverySource.STATIC and not _is_same(backend, there)):
+            await registry.put_backend(backend)
+        elif there.discovery_source is not DiscoverySource.STATIC:
             logger.warning("the backend %s was added by hand before; it is left as it is", id)
 
 
 def _is_same(backend: Backend, view: BackendView) -> bool:
-    fields = ("name", "url", "backend_type", "priority", "metadata")
+    fields = ("name", "url", "backend_type", "priority", "weight", "max_concurrency", "labels", "metadata")
     return all(getattr(backend, field) == getattr(view, field) for field in fields)
 
 

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from types import TracebackType
 from typing import Protocol, Self
 
+from actors.client import DEFAULT_TIMEOUT_S
 from registry.kinds import Outcome
 from registry.models import Lease
 
@@ -14,8 +15,10 @@ from registry.models import Lease
 class LeasingRegistry(Protocol):
     """The part of `registry.AsyncRegistry` that the data plane uses."""
 
-    async def acquire(self, model: str, *, exclude: Sequence[str] = ()) -> Lease:
-        """Choose a backend and count a request on it, in one step."""
+    async def acquire(
+        self, model: str, *, exclude: Sequence[str] = (), wait: bool = False, timeout: float = DEFAULT_TIMEOUT_S
+    ) -> Lease:
+        """Choose a backend and count a request on it, in one step; wait for one that is free."""
 
     def release_nowait(
         self, lease: Lease, *, outcome: Outcome, latency_ms: int | None = None, first_byte_ms: int | None = None

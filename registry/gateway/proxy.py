@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import functools
+from collections.abc import Sequence
 from http import HTTPStatus
 
-from registry.errors import ModelNotFound, NoBackendAvailable
+from registry.errors import CallTimeout, ModelNotFound, NoBackendAvailable, QueueFull
 from registry.gateway.completion_call import decode_call
 from registry.gateway.event_stream import EventStream
 from registry.gateway.forwarding import NOT_SENT_DOWN, Destination, end_to_end, field_value
@@ -39,6 +40,7 @@ class CompletionProxy:
         self._registry = registry
         self._pool = pool
         self._max_buffered_bytes = settings.max_buffered_bytes
+        self._queue_timeout_s = settings.queue_timeout_s
         api_keys = {url.rstrip("/"): key for url, key in settings.api_keys.items()}
         self._destination = functools.lru_cache(MAX_KNOWN_DESTINATIONS)(
             lambda url: Destination(
@@ -60,25 +62,35 @@ class CompletionProxy:
             OpenAIError: There is no answer to pass on: 400, 404, 502, 503 or 504.
             ActorsError: The owner did not answer.
         """
-        call = decode_call(request.body)
+        model = decode_call(request.body).model
         try:
-            lease = await self._registry.acquire(call.model)
+            lease = await self._acquire(model)
         except ModelNotFound as error:
             raise model_not_found(error.model, error.available) from None
         except NoBackendAvailable as error:
-            message = f"No healthy backend for model '{call.model}' right now."
-            raise service_unavailable(message, error.retry_after_s) from None
+            raise service_unavailable(_why_none(error), error.retry_after_s) from None
+        except QueueFull as error:
+            raise service_unavailable(f"All backends are busy: {error}.", RETRY_AFTER_S) from None
+        except CallTimeout:
+            message = f"No backend for model '{model}' became free within {self._queue_timeout_s:g} s."
+            raise service_unavailable(message, RETRY_AFTER_S) from None
         try:
             await self._attempt(lease, request, response, request_id)
         except Unreachable as first:
             try:
-                lease = await self._registry.acquire(call.model, exclude=[lease.backend])
-            except (ModelNotFound, NoBackendAvailable):
+                lease = await self._acquire(model, [lease.backend])
+            except (ModelNotFound, NoBackendAvailable, QueueFull, CallTimeout):
                 raise _failure(lease, first) from None
             try:
                 await self._attempt(lease, request, response, request_id)
             except Unreachable as second:
                 raise _failure(lease, second) from None
+
+    async def _acquire(self, model: str, exclude: Sequence[str] = ()) -> Lease:
+        """A lease, for which the client stands in line while all backends are busy; if it leaves, so does its place."""
+        if self._queue_timeout_s == 0:
+            return await self._registry.acquire(model, exclude=exclude)
+        return await self._registry.acquire(model, exclude=exclude, wait=True, timeout=self._queue_timeout_s)
 
     async def _attempt(self, lease: Lease, request: Request, response: Response, request_id: bytes) -> None:
         with HeldLease(self._registry, lease) as held:
@@ -153,6 +165,11 @@ def _is_event_stream(headers: Fields) -> bool:
 
 def _backend_fields(lease: Lease) -> Fields:
     return [(b"x-registry-backend", field_value(lease.backend))]
+
+
+def _why_none(error: NoBackendAvailable) -> str:
+    which = "free" if error.busy else "healthy"
+    return f"No {which} backend for model '{error.model}' right now."
 
 
 def _failure(lease: Lease, error: UpstreamError) -> OpenAIError:

@@ -23,6 +23,7 @@ class GatewaySettings(msgspec.Struct, frozen=True, kw_only=True):
         upstream: How long backends may take.
         max_buffered_bytes: The longest answer that is read whole before any of it is sent, so that a break
             gives a clean error.
+        queue_timeout_s: How long a request waits in the owner's line while all backends are busy; 0 for not at all.
         tick_s: How precisely time-outs are kept.
     """
 
@@ -35,6 +36,7 @@ class GatewaySettings(msgspec.Struct, frozen=True, kw_only=True):
     server: ServerLimits = ServerLimits()
     upstream: UpstreamLimits = UpstreamLimits()
     max_buffered_bytes: int = 16 * 1024 * 1024
+    queue_timeout_s: float = 30.0
     tick_s: float = 0.5
 
     def __repr__(self) -> str:

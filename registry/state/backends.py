@@ -2,23 +2,20 @@
 
 from __future__ import annotations
 
-import logging
-from collections import Counter
-from collections.abc import Iterable
-from typing import TypeVar
+from collections.abc import Iterable, Iterator, Mapping
+from heapq import nsmallest
+from typing import Any
 
 import msgspec
+from msgspec import UNSET
 
 from actors.tables import Table
-from registry.errors import BackendNotFound, DuplicateBackend
-from registry.kinds import BackendStatus
-from registry.state.records import BackendRecord, BackendState, CountersRecord, LeaseRecord, ModelRecord
+from registry.errors import BackendNotFound, DuplicateBackend, RevisionMismatch
+from registry.kinds import BackendStatus, BackendType
+from registry.state.choice import Choice
+from registry.state.pending import Pending
+from registry.state.records import BackendRecord, BackendState, CountersRecord, ModelRecord
 from registry.urls import normalise_url
-
-logger = logging.getLogger(__name__)
-
-K = TypeVar("K")
-V = TypeVar("V")
 
 _NOTHING_COUNTED = CountersRecord()
 
@@ -26,29 +23,30 @@ _NOTHING_COUNTED = CountersRecord()
 class Backends:
     """The tables of backends, and what is derived from them.
 
+    What changes a backend takes the revision that the change will have.
+
     Attributes:
-        pending: Requests in flight by backend: live leases and raw increments.
+        pending: Requests in flight.
+        choice: Which backends may be given requests.
     """
 
     def __init__(self) -> None:
         self.records = Table("backends", str, BackendRecord, durable=True, on_change=self._backend_changed)
         self.counters = Table("counters", str, CountersRecord, durable=False)
-        self.raw: Table[tuple[str, int], int] = Table(
-            "raw_pending", tuple[str, int], int, durable=False, on_change=self._raw_changed
-        )
-        self.tables = (self.records, self.counters, self.raw)
-        self.pending: Counter[str] = Counter()
+        counts: dict[str, int] = {}
+        self.choice = Choice(self.records, counts)
+        self.pending = Pending(counts, self.choice.pending_changed)
+        self.tables = (self.records, self.counters, self.pending.raw)
         self._by_model: dict[str, dict[str, None]] = {}
-        self._raw_of_session: dict[int, set[str]] = {}
-        self._raw_of_backend: dict[str, set[int]] = {}
 
     # -- what is derived -------------------------------------------------------------------------------------
 
     def _backend_changed(self, id: str, before: BackendRecord | None, after: BackendRecord | None) -> None:
+        self.choice.backend_changed(id, before, after)
+        if before is not None and after is not None and before.models is after.models:
+            return
         old = _model_ids(before)
         new = _model_ids(after)
-        if old == new:
-            return
         for model in old - new:
             having = self._by_model[model]
             del having[id]
@@ -56,30 +54,6 @@ class Backends:
                 del self._by_model[model]
         for model in new - old:
             self._by_model.setdefault(model, {})[id] = None
-
-    def _raw_changed(self, key: tuple[str, int], before: int | None, after: int | None) -> None:
-        backend, session = key
-        self._add_pending(backend, (after or 0) - (before or 0))
-        if after is None:
-            _discard(self._raw_of_session, session, backend)
-            _discard(self._raw_of_backend, backend, session)
-        elif before is None:
-            self._raw_of_session.setdefault(session, set()).add(backend)
-            self._raw_of_backend.setdefault(backend, set()).add(session)
-
-    def lease_changed(self, before: LeaseRecord | None, after: LeaseRecord | None) -> None:
-        """Count a lease that came, went or moved."""
-        if before is not None:
-            self._add_pending(before.backend, -1)
-        if after is not None:
-            self._add_pending(after.backend, 1)
-
-    def _add_pending(self, backend: str, amount: int) -> None:
-        pending = self.pending[backend] + amount
-        if pending:
-            self.pending[backend] = pending
-        else:
-            del self.pending[backend]
 
     # -- reading ---------------------------------------------------------------------------------------------
 
@@ -96,26 +70,50 @@ class Backends:
         return None if record is None else self._state(record)
 
     def _state(self, record: BackendRecord) -> BackendState:
-        counters = self.counters.get(record.id) or _NOTHING_COUNTED
+        counters = self._counters(record.id)
         if counters.last_health_check_s > record.last_health_check_s:
             record = msgspec.structs.replace(record, last_health_check_s=counters.last_health_check_s)
-        return BackendState(record, self.pending[record.id], counters.total_requests, counters.avg_latency_ms)
+        return BackendState(record, self.pending.of(record.id), counters.total_requests, counters.avg_latency_ms)
+
+    def _counters(self, id: str) -> CountersRecord:
+        return self.counters.get(id) or _NOTHING_COUNTED
+
+    def _having(self, model: str | None) -> Iterable[BackendRecord]:
+        """The backends that have a model, in the order in which they came to have it; all of them for None."""
+        return self.records.values() if model is None else map(self.require, self._by_model.get(model, ()))
 
     def states(self, model: str | None, status: BackendStatus | None) -> list[BackendState]:
-        """The backends that have a model and are in a status; see `having` for the order."""
-        records: Iterable[BackendRecord] = (
-            self.records.values() if model is None else (self.require(id) for id in self.having(model))
-        )
-        return [self._state(record) for record in records if status is None or record.status is status]
+        """The backends that have a model and are in a status."""
+        return [self._state(record) for record in self._having(model) if status is None or record.status is status]
 
-    def having(self, model: str) -> Iterable[str]:
-        """Ids of the backends that have a model, each once, in the order in which they came to have it."""
-        return self._by_model.get(model, ())
+    def listing(
+        self,
+        model: str | None,
+        status: BackendStatus | None,
+        backend_type: BackendType | None,
+        labels: Mapping[str, str],
+    ) -> Iterator[BackendState]:
+        """The backends that are all of what is given."""
+        wanted = labels.items()
+        for record in self._having(model):
+            if (
+                (status is None or record.status is status)
+                and (backend_type is None or record.backend_type is backend_type)
+                and wanted <= record.labels.items()
+            ):
+                yield self._state(record)
+
+    def is_known(self, model: str) -> bool:
+        """Whether any backend has a model."""
+        return model in self._by_model
 
     def healthy_models(self) -> list[str]:
         """Ids of the models that healthy backends have, sorted."""
-        healthy = (record for record in self.records.values() if record.status is BackendStatus.HEALTHY)
-        return sorted({model.id for record in healthy for model in record.models})
+        return sorted(self.choice.routable)
+
+    def some_healthy_models(self, most: int) -> list[str]:
+        """The first of them."""
+        return nsmallest(most, self.choice.routable)
 
     def model_count(self) -> int:
         """Number of distinct models of all backends."""
@@ -126,18 +124,53 @@ class Backends:
         url = normalise_url(url)
         return any(record.url == url for record in self.records.values())
 
-    # -- changing --------------------------------------------------------------------------------------------
+    # -- configuration ---------------------------------------------------------------------------------------
 
-    def add(self, record: BackendRecord, now_s: float) -> None:
+    def add(self, record: BackendRecord, revision: int, now_s: float) -> None:
         """Add a backend; raises `DuplicateBackend` or `InvalidField`."""
         if record.id in self.records:
             raise DuplicateBackend(record.id)
-        url = normalise_url(record.url)
-        models = tuple(_named(model) for model in record.models)
         checked_s = record.last_health_check_s or now_s
         self.records.put(
-            record.id, msgspec.structs.replace(record, url=url, models=models, last_health_check_s=checked_s)
+            record.id, msgspec.structs.replace(_normal(record), last_health_check_s=checked_s, revision=revision)
         )
+
+    def put(self, record: BackendRecord, revision: int, now_s: float, *, keep_status: bool) -> BackendState:
+        """Add a backend or replace its configuration; raises `InvalidField`."""
+        present = self.records.get(record.id)
+        if present is None:
+            self.add(record, revision, now_s)
+        else:
+            status = present.status if keep_status else record.status
+            if status is present.status:
+                record = msgspec.structs.replace(
+                    record,
+                    status=status,
+                    last_error=present.last_error,
+                    last_health_check_s=present.last_health_check_s,
+                )
+            else:
+                record = msgspec.structs.replace(record, last_error=None, last_health_check_s=now_s)
+            self._change(present, _normal(record), revision)
+        return self._state(self.require(record.id))
+
+    def update(self, id: str, revision: int, **values: Any) -> BackendState:
+        """Change what is not `UNSET`; raises `BackendNotFound`."""
+        record = self.require(id)
+        given = {field: value for field, value in values.items() if value is not UNSET}
+        self._change(record, msgspec.structs.replace(record, **given), revision)
+        return self._state(self.require(id))
+
+    def update_models(self, id: str, models: tuple[ModelRecord, ...], revision: int) -> None:
+        """Replace all models of a backend at once."""
+        record = self.require(id)
+        self._change(record, msgspec.structs.replace(record, models=_named(models)), revision)
+
+    def _change(self, before: BackendRecord, after: BackendRecord, revision: int) -> None:
+        """Note a durable change, unless it changes nothing."""
+        after = msgspec.structs.replace(after, revision=before.revision)
+        if after != before:
+            self.records.put(before.id, msgspec.structs.replace(after, revision=revision))
 
     def remove(self, id: str) -> BackendState:
         """Remove a backend and what is counted of it; leases on it go on until they are given back."""
@@ -145,11 +178,22 @@ class Backends:
         self.records.delete(id)
         if id in self.counters:
             self.counters.delete(id)
-        for session in sorted(self._raw_of_backend.get(id, ())):
-            self.raw.delete((id, session))
+        self.pending.forget(id)
+        self.choice.forget(id)
         return removed
 
-    def update_status(self, id: str, status: BackendStatus, error: str | None, now_s: float) -> None:
+    def expect(self, id: str, revision: int | None) -> None:
+        """Raise `RevisionMismatch` unless a backend has this revision; nothing is expected if it is None."""
+        if revision is None:
+            return
+        record = self.records.get(id)
+        found = None if record is None else record.revision
+        if found != revision:
+            raise RevisionMismatch(id, revision, found)
+
+    # -- status ----------------------------------------------------------------------------------------------
+
+    def update_status(self, id: str, status: BackendStatus, error: str | None, revision: int, now_s: float) -> None:
         """Note a check. A healthy backend has no error. Only a change of status or error is durable."""
         record = self.require(id)
         if status is BackendStatus.HEALTHY:
@@ -157,37 +201,32 @@ class Backends:
         if record.status is status and record.last_error == error:
             self._count(id, last_health_check_s=now_s)
             return
-        self.records.put(
-            id, msgspec.structs.replace(record, status=status, last_error=error, last_health_check_s=now_s)
-        )
+        changed = msgspec.structs.replace(record, status=status, last_error=error, last_health_check_s=now_s)
+        self._change(record, changed, revision)
 
-    def update_models(self, id: str, models: tuple[ModelRecord, ...]) -> None:
-        """Replace all models of a backend at once."""
-        record = self.require(id)
-        models = tuple(_named(model) for model in models)
-        if models != record.models:
-            self.records.put(id, msgspec.structs.replace(record, models=models))
+    def drain(self, id: str, revision: int, now_s: float) -> BackendState:
+        """Give a backend nothing new; raises `BackendNotFound`."""
+        if self.require(id).status is not BackendStatus.DRAINING:
+            self.update_status(id, BackendStatus.DRAINING, None, revision, now_s)
+        return self._state(self.require(id))
+
+    def undrain(self, id: str, revision: int, now_s: float) -> BackendState:
+        """Let the next check decide about a backend that drains; raises `BackendNotFound`."""
+        if self.require(id).status is BackendStatus.DRAINING:
+            self.update_status(id, BackendStatus.UNKNOWN, None, revision, now_s)
+        return self._state(self.require(id))
+
+    # -- counts ----------------------------------------------------------------------------------------------
 
     def increment_pending(self, id: str, session: int) -> int:
-        """Count one more request in flight, on the account of a session."""
+        """Count one more request in flight, on the account of a session; raises `BackendNotFound`."""
         self.require(id)
-        self.raw.put((id, session), (self.raw.get((id, session)) or 0) + 1)
-        return self.pending[id]
+        return self.pending.increment(id, session)
 
     def decrement_pending(self, id: str, session: int) -> int:
-        """Count one less: of the session's own first, else of the session that has the most; never a lease."""
+        """Count one less; see `Pending.decrement`; raises `BackendNotFound`."""
         self.require(id)
-        holders = self._raw_of_backend.get(id)
-        if not holders:
-            logger.warning("decrement_pending of %s, which has no increment left", id)
-            return self.pending[id]
-        holder = session if session in holders else max(sorted(holders), key=lambda one: self.raw.get((id, one)) or 0)
-        count = self.raw.get((id, holder)) or 0
-        if count > 1:
-            self.raw.put((id, holder), count - 1)
-        else:
-            self.raw.delete((id, holder))
-        return self.pending[id]
+        return self.pending.decrement(id, session)
 
     def increment_total(self, id: str) -> int:
         """Count a request that has ended."""
@@ -205,19 +244,11 @@ class Backends:
         """Count a request that has ended and, if it says something, how long it took."""
         if id not in self.records:
             return
-        counters = self._counters(id)
-        average = counters.avg_latency_ms
+        before = self._counters(id)
+        average = before.avg_latency_ms
         if latency_ms is not None:
             average = moved_average(average, latency_ms)
-        self._count(id, total_requests=counters.total_requests + 1, avg_latency_ms=average)
-
-    def end_session(self, session: int) -> None:
-        """Take back the increments of a session."""
-        for backend in sorted(self._raw_of_session.get(session, ())):
-            self.raw.delete((backend, session))
-
-    def _counters(self, id: str) -> CountersRecord:
-        return self.counters.get(id) or _NOTHING_COUNTED
+        self.counters.put(id, CountersRecord(before.total_requests + 1, average, before.last_health_check_s))
 
     def _count(self, id: str, **values: float) -> CountersRecord:
         counters: CountersRecord = msgspec.structs.replace(self._counters(id), **values)
@@ -234,16 +265,15 @@ def moved_average(old_ms: int, sample_ms: int) -> int:
     return (sample_ms + 4 * old_ms) // 5 if old_ms else sample_ms
 
 
-def _named(model: ModelRecord) -> ModelRecord:
-    return model if model.name else msgspec.structs.replace(model, name=model.id)
+def _normal(record: BackendRecord) -> BackendRecord:
+    """A record as it is stored; raises `InvalidField`."""
+    return msgspec.structs.replace(record, url=normalise_url(record.url), models=_named(record.models))
+
+
+def _named(models: tuple[ModelRecord, ...]) -> tuple[ModelRecord, ...]:
+    """Models, of which each has a name."""
+    return tuple(model if model.name else msgspec.structs.replace(model, name=model.id) for model in models)
 
 
 def _model_ids(record: BackendRecord | None) -> set[str]:
     return set() if record is None else {model.id for model in record.models}
-
-
-def _discard(index: dict[K, set[V]], key: K, value: V) -> None:
-    values = index[key]
-    values.discard(value)
-    if not values:
-        del index[key]

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 from actors.tables import Table
 from registry.errors import LeaseNotFound
+from registry.state.pending import Pending
 from registry.state.records import HeldLease, LeaseRecord
 
 
@@ -13,30 +12,29 @@ class Leases:
     """The table of leases.
 
     Args:
-        on_change: Told each lease that comes or goes (before, after).
-
-    Attributes:
-        latest: Number of the latest lease of each backend, as far as this owner knows; only good to break ties.
+        pending: Told each lease that comes or goes.
+        latest: Where the number of the latest lease of each backend is noted.
     """
 
-    def __init__(self, on_change: Callable[[LeaseRecord | None, LeaseRecord | None], None]) -> None:
-        self._on_change = on_change
+    def __init__(self, pending: Pending, latest: dict[str, int]) -> None:
+        self._pending = pending
+        self._latest = latest
         self._of_session: dict[int, set[int]] = {}
         self.records = Table("leases", int, LeaseRecord, durable=False, on_change=self._changed)
         self.tables = (self.records,)
-        self.latest: dict[str, int] = {}
         self._granted = 0
 
     def _changed(self, id: int, before: LeaseRecord | None, after: LeaseRecord | None) -> None:
-        self._on_change(before, after)
         if before is not None:
+            self._pending.add(before.backend, -1)
             held = self._of_session[before.session]
             held.discard(id)
             if not held:
                 del self._of_session[before.session]
         if after is not None:
+            self._latest[after.backend] = id
+            self._pending.add(after.backend, 1)
             self._of_session.setdefault(after.session, set()).add(id)
-            self.latest[after.backend] = id
 
     def grant(self, lease: LeaseRecord, epoch: int) -> int:
         """Note a lease; returns its number, which is used once in the life of the system."""
@@ -53,14 +51,18 @@ class Leases:
         self.records.delete(id)
         return lease
 
+    def force_release(self, id: int, now_s: float) -> HeldLease:
+        """Take a lease from whoever holds it; raises `LeaseNotFound` if nobody does."""
+        lease = self.records.get(id)
+        if lease is None:
+            raise LeaseNotFound(id)
+        self.records.delete(id)
+        return _held(id, lease, now_s)
+
     def end_session(self, session: int) -> None:
         """Take back the leases of a session."""
         for id in sorted(self._of_session.get(session, ())):
             self.records.delete(id)
-
-    def forget(self, backend: str) -> None:
-        """A backend was removed; its leases go on."""
-        self.latest.pop(backend, None)
 
     def expire(self, now_s: float) -> None:
         """Take back the leases whose deadline has passed."""
@@ -68,6 +70,11 @@ class Leases:
             if lease.deadline_s <= now_s:
                 self.records.delete(id)
 
-    def held(self) -> list[HeldLease]:
-        """All leases, oldest first."""
-        return [HeldLease(id, lease) for id, lease in sorted(self.records.items())]
+    def held(self, backend: str | None, now_s: float) -> list[HeldLease]:
+        """The leases on a backend, or all, oldest first."""
+        leases = sorted((id, lease) for id, lease in self.records.items() if backend in {None, lease.backend})
+        return [_held(id, lease, now_s) for id, lease in leases]
+
+
+def _held(id: int, lease: LeaseRecord, now_s: float) -> HeldLease:
+    return HeldLease(id, lease.backend, lease.model, lease.session, now_s - lease.granted_s, lease.deadline_s - now_s)

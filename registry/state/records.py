@@ -7,7 +7,7 @@ from typing import Annotated
 import msgspec
 from msgspec import Meta
 
-from registry.kinds import BackendStatus, BackendType, DiscoverySource, Outcome
+from registry.kinds import BackendRole, BackendStatus, BackendType, Connection, DiscoverySource, Outcome
 
 Name = Annotated[str, Meta(min_length=1, max_length=512)]
 ModelId = Annotated[str, Meta(min_length=1, max_length=1024)]
@@ -15,8 +15,16 @@ Text = Annotated[str, Meta(max_length=4096)]
 Tokens = Annotated[int, Meta(ge=0, le=2**31 - 1)]
 Milliseconds = Annotated[int, Meta(ge=0, le=2**31 - 1)]
 Priority = Annotated[int, Meta(ge=-(2**31), le=2**31 - 1)]
+Revision = Annotated[int, Meta(ge=0, le=2**63 - 1)]
 MAX_MODELS = 10_000
 MAX_METADATA = 100
+MAX_LABELS = 100
+MAX_WEIGHT = 1_000_000
+MAX_CONCURRENCY = 1_000_000
+Weight = Annotated[int, Meta(ge=1, le=MAX_WEIGHT)]
+Concurrency = Annotated[int, Meta(ge=1, le=MAX_CONCURRENCY)]
+Metadata = Annotated[dict[Name, Text], Meta(max_length=MAX_METADATA)]
+Labels = Annotated[dict[Name, Text], Meta(max_length=MAX_LABELS)]
 
 
 class ModelRecord(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -35,7 +43,7 @@ Models = Annotated[tuple[ModelRecord, ...], Meta(max_length=MAX_MODELS)]
 
 
 class BackendRecord(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """The durable part of a backend; the fields are those of `registry.models.Backend`."""
+    """The durable part of a backend; the fields are those of `registry.models.Backend`, and of `BackendView`."""
 
     id: Name
     name: Name
@@ -47,7 +55,13 @@ class BackendRecord(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     models: Models = ()
     priority: Priority = 0
     discovery_source: DiscoverySource = DiscoverySource.MANUAL
-    metadata: Annotated[dict[Name, Text], Meta(max_length=MAX_METADATA)] = {}
+    metadata: Metadata = {}
+    labels: Labels = {}
+    weight: Weight = 1
+    max_concurrency: Concurrency | None = None
+    role: BackendRole = BackendRole.REGULAR
+    connection: Connection = Connection.HTTP
+    revision: Revision = 0
 
 
 class CountersRecord(msgspec.Struct, frozen=True, array_like=True):
@@ -82,6 +96,26 @@ class LeaseRecord(msgspec.Struct, frozen=True, array_like=True):
     deadline_s: float
 
 
+class WaitingRecord(msgspec.Struct, frozen=True, array_like=True):
+    """A request that waits for a backend; its key is the session and number of the command.
+
+    Attributes:
+        model: The model asked for.
+        exclude: Backends that were tried before.
+        lease_s: How long the lease may last, from its grant.
+        priority: Lower is served first.
+        since_s: Instant on `CLOCK_MONOTONIC` of its arrival.
+        arrival: Number of its arrival, which rises from one to the next.
+    """
+
+    model: str
+    exclude: tuple[str, ...]
+    lease_s: float
+    priority: int
+    since_s: float
+    arrival: int = 0
+
+
 class HistogramRecord(msgspec.Struct, frozen=True, array_like=True):
     """How often a duration fell into each bucket of `registry.state.traffic.BUCKETS_S`, and the sum in seconds."""
 
@@ -109,10 +143,21 @@ class Grant(msgspec.Struct, frozen=True, array_like=True):
 
 
 class HeldLease(msgspec.Struct, frozen=True, array_like=True):
-    """A lease in a list of leases."""
+    """A lease as it is shown; the fields are those of `registry.models.LeaseView`."""
 
     id: int
-    lease: LeaseRecord
+    backend: str
+    model: str
+    session: int
+    age_s: float
+    remaining_s: float
+
+
+class BackendListing(msgspec.Struct, frozen=True, array_like=True):
+    """Some backends, and the number of the latest durable change."""
+
+    revision: int
+    backends: list[BackendState]
 
 
 TrafficKey = tuple[str, str, Outcome]

@@ -14,7 +14,9 @@ from registry.errors import (
     LeaseNotFound,
     ModelNotFound,
     NoBackendAvailable,
+    QueueFull,
     RegistryError,
+    RevisionMismatch,
 )
 
 REFUSALS = [
@@ -23,19 +25,13 @@ REFUSALS = [
     InvalidField("url", "has no host"),
     ModelNotFound("m", ["n", "o"]),
     NoBackendAvailable("m", 1.5),
+    NoBackendAvailable("m", 1.5, busy=True),
+    QueueFull("m", 1_000),
+    RevisionMismatch("b", 3, 4),
+    RevisionMismatch("b", 3, None),
     LeaseNotFound(7),
     Compacted(3, 9),
 ]
-
-
-def test_error_duplicate_backend() -> None:
-    """The text has the id and says what is wrong."""
-    assert str(DuplicateBackend("gpu-1")) == "backend already exists: gpu-1"
-
-
-def test_error_backend_not_found() -> None:
-    """The text has the id and says what is wrong."""
-    assert str(BackendNotFound("gpu-1")) == "backend not found: gpu-1"
 
 
 @pytest.mark.parametrize("error", REFUSALS)

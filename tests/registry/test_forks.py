@@ -62,7 +62,7 @@ def used(request: pytest.FixtureRequest, supervisor: Supervisor) -> Iterator[Reg
 
 def held(supervisor: Supervisor) -> list[int]:
     """The sessions that hold leases."""
-    return [held.lease.session for held in supervisor.registry.get_leases()]
+    return [held.session for held in supervisor.registry.get_leases()]
 
 
 def total(supervisor: Supervisor) -> int:
@@ -162,7 +162,7 @@ def test_two_threads_of_a_child_join_once(supervisor: Supervisor, used: Registry
             thread.start()
         for thread in threads:
             thread.join()
-        return [lease.lease.session for lease in used.get_leases()]
+        return [lease.session for lease in used.get_leases()]
 
     sessions = in_fork(use)
     assert len(sessions) == 5
@@ -307,7 +307,7 @@ def test_a_tell_while_an_ask_joins(supervisor: Supervisor) -> None:
         joined.count_http_error(598)
         session = joined._client.session
         await asking
-        return [lease.lease.session for lease in await joined.get_leases() if joined._client.session is session]
+        return [lease.session for lease in await joined.get_leases() if joined._client.session is session]
 
     async def parent() -> None:
         with closing(await supervisor.async_registry()) as joined:

@@ -131,7 +131,7 @@ def test_killed_worker_is_started_again_with_a_new_session() -> None:
         until(lambda: worker.pid not in {None, before}, "the worker runs again")
         until(lambda: pending(supervisor) == {"a": 2}, "the second life holds what the first one did")
         (info,) = (info for info in supervisor.processes() if info.name == worker.name)
-        assert {held.lease.session for held in supervisor.registry.get_leases()} == {info.session}
+        assert {held.session for held in supervisor.registry.get_leases()} == {info.session}
         os.kill(pid_of(worker), signal.SIGSTOP)
         assert pending(supervisor) == {"a": 2}
         os.kill(pid_of(worker), signal.SIGCONT)
@@ -189,7 +189,7 @@ def test_least_pending_spreads_over_processes(supervisor: Supervisor) -> None:
     holders = [supervisor.spawn_with(Restart.TEMPORARY, None, workers.hold, "m") for _ in range(4)]
     until(lambda: len(supervisor.registry.get_leases()) == 4, "all workers hold leases")
     until(lambda: sum(pending(supervisor).values()) == 8, "all workers hold increments")
-    assert Counter(held.lease.backend for held in supervisor.registry.get_leases()).most_common(1)[0][1] <= 3
+    assert Counter(held.backend for held in supervisor.registry.get_leases()).most_common(1)[0][1] <= 3
     for holder in holders:
         os.kill(pid_of(holder), signal.SIGKILL)
         assert holder.join(10) == Exit(None, signal.SIGKILL)

@@ -103,7 +103,16 @@ def test_reconcile_removes_what_is_named_no_more(run: Run) -> None:
 
 
 @pytest.mark.parametrize(
-    "change", [{"url": "http://elsewhere"}, {"name": "New"}, {"priority": 7}, {"metadata": {"rack": "8"}}]
+    "change",
+    [
+        {"url": "http://elsewhere"},
+        {"name": "New"},
+        {"priority": 7},
+        {"weight": 3},
+        {"max_concurrency": 4},
+        {"labels": {"gpu": "a100"}},
+        {"metadata": {"rack": "8"}},
+    ],
 )
 def test_reconcile_replaces_what_has_changed(run: Run, change: dict[str, Any]) -> None:
     """A backend that is named otherwise than before is the new one afterwards."""

@@ -57,9 +57,13 @@ class FakeRegistry:
         self.failure: Exception | None = None
         self.acquired = asyncio.Event()
         self.grant_allowed: asyncio.Event | None = None
+        self.waits: list[float | None] = []
         self._ids = 0
 
-    async def acquire(self, model: str, *, exclude: Sequence[str] = ()) -> Lease:
+    async def acquire(
+        self, model: str, *, exclude: Sequence[str] = (), wait: bool = False, timeout: float = 10.0
+    ) -> Lease:
+        self.waits.append(timeout if wait else None)
         self.acquired.set()
         if self.grant_allowed is not None:
             await self.grant_allowed.wait()

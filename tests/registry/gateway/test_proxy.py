@@ -7,7 +7,7 @@ import json
 import pytest
 
 from actors.errors import CallTimeout, Overloaded, SystemStopped
-from registry.errors import NoBackendAvailable
+from registry.errors import NoBackendAvailable, QueueFull
 from registry.gateway.http1.limits import UpstreamLimits
 from registry.gateway.settings import GatewaySettings
 from registry.kinds import Outcome
@@ -184,7 +184,8 @@ async def test_unknown_model_gets_404() -> None:
     ("failure", "retry_after"),
     [
         (NoBackendAvailable("m", 2.2), "3"),
-        (CallTimeout("late"), "1"),
+        (QueueFull("m", 1_000), "5"),
+        (CallTimeout("late"), "5"),
         (Overloaded("full"), "1"),
         (SystemStopped("over"), "1"),
     ],

@@ -32,12 +32,14 @@ class State:
         actor: What is driven.
         changes: All changes so far, but those of refused commands.
         now_s: The instant on both clocks; moves only when a test moves it.
+        revision: Number of the latest durable change.
     """
 
     def __init__(self, *backends: BackendRecord, epoch: int = 1) -> None:
         self.actor = RegistryActor()
         self.epoch = epoch
         self.now_s = 1_000.0
+        self.revision = 0
         self.changes: list[Change] = []
         for table in self.actor.tables:
             table.changes = self.changes
@@ -45,17 +47,19 @@ class State:
             self.apply(c.AddBackend(record))
 
     def context(self, session: int) -> Context:
-        return Context(session, 1, math.inf, self.now_s, self.now_s, self.epoch, 0)
+        return Context(session, 1, math.inf, self.now_s, self.now_s, self.epoch, self.revision)
 
     def apply(self, command: c.Command, session: int = 1) -> Any:
         """Do a command; if it is refused, what it did so far is undone."""
         start = len(self.changes)
         try:
-            return self.actor.apply(command, self.context(session))
+            result = self.actor.apply(command, self.context(session))
         except CommandError:
             revert(self.changes[start:])
             del self.changes[start:]
             raise
+        self.revision += any(change.table.durable for change in self.changes[start:])
+        return result
 
     def end_session(self, session: int) -> None:
         self.actor.session_ended(self.context(session), None)

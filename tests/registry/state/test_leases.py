@@ -8,7 +8,7 @@ import pytest
 from registry import commands as c
 from registry.errors import LeaseNotFound, ModelNotFound, NoBackendAvailable
 from registry.kinds import BackendStatus, Outcome
-from registry.owner import NAMED_MODELS, RETRY_AFTER_S
+from registry.state.switchboard import NAMED_MODELS, RETRY_AFTER_S
 from tests.registry.state.driver import State, backend
 
 
@@ -165,7 +165,7 @@ def test_session_end_gives_back_its_leases_only() -> None:
     state.end_session(1)
     assert state.pending("a") == 1
     assert state.get("a").total_requests == 0
-    assert [held.lease.session for held in state.apply(c.GetLeases())] == [2]
+    assert [held.session for held in state.apply(c.GetLeases())] == [2]
 
 
 def test_lease_expires_at_its_deadline() -> None:
@@ -236,11 +236,12 @@ def test_get_leases_tells_who_holds_what() -> None:
     state.now_s += 1
     second = state.acquire("n", session=5)
     held = state.apply(c.GetLeases())
-    assert [(one.id, one.lease.session, one.lease.backend, one.lease.model) for one in held] == [
+    assert [(one.id, one.session, one.backend, one.model) for one in held] == [
         (first.id, 4, "a", "m"),
         (second.id, 5, "b", "n"),
     ]
-    assert held[1].lease.granted_s == state.now_s
+    assert [one.age_s for one in held] == [1, 0]
+    assert [one.remaining_s for one in held] == [c.LEASE_S - 1, c.LEASE_S]
 
 
 def test_dead_senders_take_nothing() -> None:

@@ -10,6 +10,7 @@ from typing import Any
 
 import msgspec
 
+from actors.errors import StorageUnavailable
 from actors.journal import Step
 from actors.tables import Change
 from registry import commands as c
@@ -86,3 +87,17 @@ def renumber(path: Path, number: int) -> None:
 def builtin(record: Any) -> Any:
     """A record as it is read by those who do not know its type."""
     return msgspec.json.decode(msgspec.json.encode(record))
+
+
+class Flaky(SqliteJournal):
+    """The journal of a registry, which stores nothing when it is told to fail."""
+
+    fails = False
+
+    def __init__(self, path: Path) -> None:
+        super().__init__(path, RegistryActor().tables)
+
+    def commit(self, steps: Sequence[Step], turn: int, record: bytes) -> None:
+        if self.fails:
+            raise StorageUnavailable("the disk is full")
+        super().commit(steps, turn, record)

@@ -242,5 +242,5 @@ def test_history_has_the_cause_and_the_fields_that_changed(journal: SqliteJourna
     with closing(sqlite3.connect(journal._path)) as db:
         ((text,),) = db.execute("SELECT steps FROM history WHERE last = 2").fetchall()
     ((change,),) = [step["changes"] for step in msgspec.json.decode(text)]
-    assert change["was"] == {"models": [builtin(model) for model in backend("a", "m").models]}
+    assert change["was"] == {"models": [builtin(model) for model in backend("a", "m").models], "revision": 1}
     assert change["after"]["models"] == []

@@ -1,0 +1,1 @@
+"""The pages about the code, made from its docstrings."""

@@ -1,0 +1,61 @@
+"""The whole state of a registry, to be compared: its tables, and what is derived from them."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+from actors.turns.engine import Engine
+from registry.owner import RegistryActor
+
+
+class Picture(NamedTuple):
+    """A state. The order of rows is not part of its meaning, nor is what only breaks ties.
+
+    Attributes:
+        rows: All tables.
+        derived: All that is kept beside them.
+    """
+
+    rows: dict[str, dict[Any, Any]]
+    derived: dict[str, Any]
+
+
+def picture(engine: Engine) -> Picture:
+    """The state as it is."""
+    actor = _actor(engine)
+    rows = {name: dict(table.items()) for name, table in engine._tables.items()}
+    return Picture(rows, derived_from(actor))
+
+
+def rebuilt(engine: Engine) -> Picture:
+    """The same state, with everything derived worked out anew from the tables."""
+    actor = _actor(engine)
+    copy = RegistryActor()
+    for table, empty in zip(actor.tables, copy.tables, strict=True):
+        for key, record in table.items():
+            empty.restore(key, record)
+    return Picture(picture(engine).rows, derived_from(copy))
+
+
+def derived_from(actor: RegistryActor) -> dict[str, Any]:
+    """All that is kept beside the tables."""
+    backends, pending, choice = actor.backends, actor.backends.pending, actor.backends.choice
+    return {
+        "pending": dict(pending._counts),
+        "by_model": {model: set(having) for model, having in backends._by_model.items()},
+        "routable": {model: set(ids) for model, ids in choice.routable.items()},
+        "loads": {id: load for id, (load, _) in choice.ranks.items()},
+        "raw_of_session": {session: set(ids) for session, ids in pending._of_session.items()},
+        "raw_of_backend": {id: set(sessions) for id, sessions in pending._of_backend.items()},
+        "leases_of_session": {session: set(ids) for session, ids in actor.leases._of_session.items()},
+        "line": {
+            model: {key: list(places) for key, places in line.places.items()}
+            for model, line in actor.line._models.items()
+        },
+    }
+
+
+def _actor(engine: Engine) -> RegistryActor:
+    actor = engine.actor
+    assert isinstance(actor, RegistryActor)
+    return actor
