@@ -104,6 +104,8 @@ def attach(path: str | Path, timeout_s: float = TIMEOUT_S) -> Channel:
 
 def check_length(place: str) -> None:
     """Raise `AttachFailed` if a socket cannot have this path."""
+    if "\0" in place:
+        raise AttachFailed(f"the path {place!r} has a null character, which no path may have")
     length = len(os.fsencode(place))
     if length > MAX_PATH_BYTES:
         raise AttachFailed(

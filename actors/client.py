@@ -10,7 +10,7 @@ import msgspec
 
 from actors.channel import LONGEST_WAIT_S, Channel
 from actors.clock import Clock, SystemClock
-from actors.errors import CallError, CommandError, Overloaded, QueueClosed, SystemStopped
+from actors.errors import ActorsError, CallError, CommandError, Overloaded, QueueClosed, SystemStopped
 from actors.forks import LINEAGE, Rejoin, cannot_rejoin
 from actors.session import FRAME_BYTES, Call, OnOrphan, Session
 from actors.spinning import Spinning
@@ -48,7 +48,6 @@ class Client:
 
     def _begin(self, channel: Channel) -> None:
         self._channel = channel
-        self._absent = False
         self.session = Session(self._clock, self._errors)
         self._lock = threading.RLock()  # which knows whose it is, also after an interrupt
         self._changed = threading.Condition(self._lock)
@@ -58,6 +57,7 @@ class Client:
         self._poll.register(channel.fileno(), select.POLLIN)
         self._polls_for_room = False
         self._spinning = Spinning()
+        self._absent = False  # last: from now on other threads take the new lock
 
     def ask(
         self,
@@ -95,7 +95,7 @@ class Client:
                 self._wait_for_answer(call)
             return call.value()
         except BaseException as error:
-            self._leave_call(call, error)
+            self._leave_call(call, deadline, error)
             raise
 
     def batch(
@@ -131,7 +131,7 @@ class Client:
                 self._wait_for_answer(call)
             return self.session.outcomes(call)
         except BaseException as error:
-            self._leave_call(call, error)
+            self._leave_call(call, deadline, error)
             raise
 
     def owner_statistics(self, *, timeout: float = DEFAULT_TIMEOUT_S) -> OwnerStatistics:
@@ -147,7 +147,7 @@ class Client:
                 self._wait_for_answer(call)
             return msgspec.msgpack.decode(call.value(), type=OwnerStatistics)
         except BaseException as error:
-            self._leave_call(call, error)
+            self._leave_call(call, deadline, error)
             raise
 
     def statistics(self) -> SessionStatistics:
@@ -169,12 +169,16 @@ class Client:
         """
         if self._absent:
             self._return(timeout)
-        with self._lock:
-            if self.session.unanswered * 2 > self.session.window:
-                self._receive()
-            self._wait_for_room(len(command), self._clock.monotonic() + timeout)
-            self.session.tell(command)
-            self._send()
+        try:
+            with self._lock:
+                if self.session.unanswered * 2 > self.session.window:
+                    self._receive()
+                self._wait_for_room(len(command), self._clock.monotonic() + timeout)
+                self.session.tell(command)
+                self._send()
+        except BaseException as error:
+            self._recover(error)
+            raise
 
     def close(self) -> None:
         """Leave: the owner gives back all that this session holds."""
@@ -201,20 +205,27 @@ class Client:
             if self._absent:
                 self._begin(self._rejoin(timeout_s))
 
-    def _leave_call(self, call: Call | None, error: BaseException) -> None:
+    def _leave_call(self, call: Call | None, deadline: float, error: BaseException) -> None:
         """A signal handler has raised here (KeyboardInterrupt): what the command grants is still given back."""
-        if call is None or isinstance(error, CallError):
+        if isinstance(error, ActorsError):
             return
         with self._lock:
-            self.session.abandon(call)
-            # Something may have been lost between the socket and the session.
+            call = call or self.session.begun_with(deadline)
+            if call is not None:
+                self.session.abandon(call)
+        self._recover(error)
+
+    def _recover(self, error: BaseException) -> None:
+        """A signal handler has raised here: something may have been lost between the socket and the session."""
+        if isinstance(error, ActorsError):
+            return
+        with self._lock:
             self._channel.drop_partial()
             self.session.ask_again()
             if self._reader == threading.get_ident():
                 self._reader = 0
             self._send()
-            if self._sleepers and not self._reader:
-                self._changed.notify()
+            self._changed.notify_all()  # one of the others may have its answer without having been told
 
     # -- all of these run with the lock held -----------------------------------------------------------------
 

@@ -193,12 +193,19 @@ class Session:
     def _begin(self, ask: Numbered, changes: bool, on_orphans: Sequence[OnOrphan | None] = ()) -> Call:
         if self._closed is not None:
             raise self._closed
-        self._next_number += 1
         call = Call(ask, changes, on_orphans)
+        self._next_number += 1  # together with the next line, so that no number is ever without its command
         self._calls[ask.number] = call
         if self.epoch:
             self._outgoing.append(ask)
         return call
+
+    def begun_with(self, deadline: float) -> Call | None:
+        """The unanswered call that was begun with this deadline, the very object.
+
+        For a caller that was interrupted before it could take what `call` gave it.
+        """
+        return next((call for call in self._calls.values() if call.deadline is deadline), None)
 
     def abandon(self, call: Call) -> None:
         """Nobody waits for this call any more. It is still done exactly once, and what it may grant is given back.
@@ -222,7 +229,18 @@ class Session:
         a new owner, that says it again at a Hello which is not for its epoch.
         """
         if self._closed is None:
+            self._answered = self._all_but_unanswered()
             self._outgoing = [Hello(self.epoch, self._answered_ranges()), *self._unanswered_frames()]
+
+    def _all_but_unanswered(self) -> Ranges:
+        """The numbers that have been answered, also if an interrupt came between the answer and the note of it."""
+        answered = Ranges()
+        before = 0
+        for number in self._calls:
+            answered.add_range(before + 1, number - 1)
+            before = number
+        answered.add_range(before + 1, self._next_number - 1)
+        return answered
 
     def _unanswered_frames(self) -> list[frames.ToOwner]:
         asks: list[frames.ToOwner] = [call.ask for call in self._calls.values()]
@@ -302,22 +320,26 @@ class Session:
         if call is None:
             self._unknown_answers += 1
             return None
-        if not call.done and frame.failure is None:
-            call.result = frame.result  # first of all: an interrupted caller gives back what it finds here
+        waited_for = not call.done
+        if frame.failure is None:
+            if waited_for:
+                call.result = frame.result
+        elif waited_for:
+            call.error = self.error(frame.failure)
+        # A signal handler may raise wherever something is called. Up to here the answer will be asked for again, after
+        # the next two lines whoever waits has it.
         del self._calls[frame.number]
+        call.done = True
         self._answered.add(frame.number)
         if self._answered.above:
             self._acknowledge_soon(len(frame.result))
         if frame.revision > self.revision:  # noqa: PLR1730 - `max` takes three times as long, and this is every call
             self.revision = frame.revision
-        if call.done:
-            if frame.failure is None:
-                self._give_back(call, frame.result)
-            return None
-        if frame.failure is not None:
-            call.error = self.error(frame.failure)
-        call.done = True
-        return call
+        if waited_for:
+            return call
+        if frame.failure is None:
+            self._give_back(call, frame.result)
+        return None
 
     def _answered_ranges(self) -> list[Range]:
         return self._answered.ranges()[: frames.MAX_RANGES]
@@ -368,6 +390,8 @@ class Session:
                 return cls(**failure.details)
             except TypeError:  # a class of that name, but not the one that the owner knows
                 pass
+        if failure.code == CommandError.code:  # of an error that could not travel, the details say which it was
+            return CommandError(failure.message, **{"code": failure.code, **failure.details})
         return CommandError(failure.message, **{**failure.details, "code": failure.code})
 
     def statistics(self, queue: QueueStatistics) -> SessionStatistics:

@@ -184,7 +184,8 @@ class SupervisorStatistics(msgspec.Struct, frozen=True):
         attached: Those of them that processes have which the supervisor did not start.
         hangs: How often an owner was replaced because it hung.
         crashed_commands: Commands that are not tried again because they ended an owner.
-        log_bytes: Length of the session log.
+        log_memory_bytes: Memory set aside for the session log, which grows a piece at a time; its length is the owner's
+            `log_bytes`.
         uptime_s: Since the system was started.
         processes: The supervisor itself, the owner and the workers.
     """
@@ -194,6 +195,6 @@ class SupervisorStatistics(msgspec.Struct, frozen=True):
     attached: int
     hangs: int
     crashed_commands: int
-    log_bytes: int
+    log_memory_bytes: int
     uptime_s: float
     processes: tuple[ProcessStatistics, ...]

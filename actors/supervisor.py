@@ -160,7 +160,7 @@ class Supervisor:
             attached=self._attached(),
             hangs=self._hangs,
             crashed_commands=self._keeper.blamed,
-            log_bytes=self._keeper.log_bytes,
+            log_memory_bytes=self._keeper.log_memory_bytes,
             uptime_s=self._clock.monotonic() - self._started_at,
             processes=(me, *(member.statistics() for member in (self._owner, *self._members.values()))),
         )

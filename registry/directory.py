@@ -44,6 +44,8 @@ class StateDirectory:
     def __init__(self, path: Path | None, holder: str) -> None:
         if path is not None and not path.name:
             raise StartFailed("the data directory has an empty name")
+        if "\0" in str(path):
+            raise StartFailed(f"the name of the data directory {str(path)!r} has a null character, which none may have")
         self._ephemeral = path is None
         self._closed = False
         try:
@@ -65,14 +67,17 @@ class StateDirectory:
         """Where other processes join the system."""
         return self.path / SOCKET
 
-    def owner_options(self, durability: Durability = Durability.PROCESS, *, recover: bool = False) -> bytes:
+    def owner_options(
+        self, durability: Durability = Durability.PROCESS, *, recover: bool = False, json_log: bool = False
+    ) -> bytes:
         """What the owner process is told of it.
 
         Args:
             durability: What an answered change outlives.
             recover: Whether a damaged journal is replaced by what is readable of it.
+            json_log: Whether it logs JSON.
         """
-        return msgspec.msgpack.encode(Options(str(self.path), self._ephemeral, durability, recover))
+        return msgspec.msgpack.encode(Options(str(self.path), self._ephemeral, durability, recover, json_log))
 
     def close(self) -> None:
         """Give up this process's hold on it, and remove what an owner that was killed could not."""

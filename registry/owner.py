@@ -17,6 +17,7 @@ from registry import commands as c
 from registry.errors import DuplicateBackend, NoBackendAvailable
 from registry.kinds import Durability, Outcome
 from registry.metrics import BackendMetrics, Metrics
+from registry.owner_log import log_as_json
 from registry.state.backends import Backends
 from registry.state.leases import Leases
 from registry.state.line import Line
@@ -192,17 +193,21 @@ class Options(msgspec.Struct, frozen=True):
         ephemeral: Whether the directory is removed at the end.
         durability: What an answered change outlives.
         recover: Whether a damaged journal is replaced by what is readable of it.
+        json_log: Whether it logs JSON.
     """
 
     directory: str
     ephemeral: bool
     durability: Durability = Durability.PROCESS
     recover: bool = False
+    json_log: bool = False
 
 
 def build(options: bytes) -> tuple[Actor, Journal]:
     """The actor and its journal, for the owner process."""
     wanted = msgspec.msgpack.decode(options, type=Options)
+    if wanted.json_log:
+        log_as_json()
     directory = Path(wanted.directory)
     actor = RegistryActor()
     path = directory / JOURNAL

@@ -21,7 +21,7 @@ from registry.discovery.process import DiscoveryStart
 from registry.gateway.http1.limits import ServerLimits, UpstreamLimits
 from registry.gateway.process import GatewayStart
 from registry.gateway.settings import GatewaySettings
-from registry.logs import LogSettings, configure
+from registry.logs import LogFormat, LogSettings, configure
 
 logger = logging.getLogger(__name__)
 
@@ -49,7 +49,8 @@ def serve(config: Config, *, recover: bool = False) -> None:
     with _listen(config.host, config.port) as listening:
         directory = StateDirectory(path, f"actor-registry (pid {os.getpid()})")
         try:
-            options = directory.owner_options(config.durability, recover=recover)
+            json_log = config.log_format is LogFormat.JSON
+            options = directory.owner_options(config.durability, recover=recover, json_log=json_log)
             owner = OwnerSpec("registry.owner:build", options, (directory.lock_fd,))
             supervisor = Supervisor(owner, attach=str(directory.socket))
             for spec in _workers(config, api_keys, listening):

@@ -38,6 +38,9 @@ WorkerFunction = (
 READY_WITHIN_S = 1_800.0
 """How long a worker process may take to import what its function needs, which may load whatever it likes."""
 
+MAX_LOG_LEVEL = 100
+"""Above all that is logged."""
+
 STOP_BUDGET_S = 5.0
 """How long the workers together may take to end."""
 
@@ -75,13 +78,13 @@ class Supervisor:
         durability: What an answered change outlives: the end of any process, or the loss of power as well.
         recover: If the journal in `data_dir` is damaged, keep it under another name and go on with what is readable
             of it; the log says what that is. A sound one is left alone.
-        log_level: From which level on the supervisor logs to standard error.
+        log_level: From which level on the supervisor logs to standard error: a number as in `logging`, from 0 to 100.
 
     Raises:
         AlreadyRunning: Another system holds the data directory.
         StartFailed: The owner could not start, and why.
         MissingMainGuard: A worker imported the script that starts the system.
-        ValueError: There is no such durability.
+        ValueError: There is no such durability, or no such log level.
     """
 
     _actor = "registry.owner:build"
@@ -97,6 +100,8 @@ class Supervisor:
     ) -> None:
         if durability not in set(Durability):
             raise ValueError(f"durability must be 'process' or 'power', not {durability!r}")
+        if type(log_level) is not int or not 0 <= log_level <= MAX_LOG_LEVEL:
+            raise ValueError(f"log_level must be a number as in logging, like logging.INFO (20), not {log_level!r}")
         refuse_nested_start()
         path = None if data_dir is None else Path(data_dir)
         self._directory = StateDirectory(path, f"{Path(sys.argv[0]).name or 'python'} (pid {os.getpid()})")
@@ -169,7 +174,7 @@ class Supervisor:
             SupervisorError: The function cannot be packed, or the name is taken.
         """
         payload = pack(function, args, kwargs)
-        name = name or f"{function.__name__}-{next(self._numbers)}"
+        name = name or f"{getattr(function, '__name__', type(function).__name__)}-{next(self._numbers)}"
         policy = RestartPolicy(restart=restart)
         self._handle.spawn(name, "registry.supervisor:run_worker", payload, policy, READY_WITHIN_S)
         return Worker(self._handle, name)

@@ -26,7 +26,7 @@ LAYERS = (
     {"commands", "models", "stores"},
     {"state"},
     {"policies"},
-    {"metrics", "urls"},
+    {"metrics", "owner_log", "urls"},
     {"errors", "kinds"},
 )
 """The modules of `registry`, from the outermost to the innermost; each imports only what stands below it, or beside."""

@@ -34,6 +34,8 @@ def pack(function: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, 
     Raises:
         SupervisorError: The function is not importable by name, or an argument cannot be pickled.
     """
+    if not callable(function):
+        raise SupervisorError(f"what a worker process runs must be a function, not {function!r:.200}")
     if getattr(function, "__module__", None) == "__main__" and not _has_file(sys.modules["__main__"]):
         raise SupervisorError(
             "the function was typed in, or read from standard input, where a worker process cannot find it:"

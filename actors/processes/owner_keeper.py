@@ -159,8 +159,8 @@ class OwnerKeeper:
         return self._suspects.blamed
 
     @property
-    def log_bytes(self) -> int:
-        """Length of the session log."""
+    def log_memory_bytes(self) -> int:
+        """Memory set aside for the session log; see `SupervisorStatistics`."""
         return os.fstat(self._log.fileno()).st_size
 
     def join(self) -> tuple[int, Channel]:

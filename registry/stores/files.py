@@ -11,8 +11,11 @@ from typing import Literal
 BUSY_TIMEOUT_S = 0.5
 """How long a turn waits for somebody else who writes to the file; nobody should."""
 
-COMPANIONS = ("-wal", "-shm", "-journal")
-"""What SQLite may keep beside a file, by the end of its name."""
+LOGS = ("-wal", "-journal")
+"""Beside a file, by the end of their names: what SQLite has not written into it yet, or could not undo yet."""
+
+COMPANIONS = (*LOGS, "-shm")
+"""All that SQLite may keep beside a file; the last one is an index, which it makes anew when it is missing."""
 
 _NO_SHARED_MEMORY = (sqlite3.SQLITE_IOERR_SHMSIZE, sqlite3.SQLITE_IOERR_SHMMAP, sqlite3.SQLITE_IOERR_SHMOPEN)
 

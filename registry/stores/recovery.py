@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from actors.errors import StartFailed
-from registry.stores.files import COMPANIONS, keep_private, open_database, sync
+from registry.stores.files import COMPANIONS, LOGS, keep_private, open_database, sync
 from registry.stores.history import check_history
 from registry.stores.salvage import Salvaged, SalvagedTable, salvage
 from registry.stores.schema import (
@@ -136,7 +136,7 @@ def _write(path: Path, tables: Sequence[AnyTable], found: Salvaged, revision: in
 def _swap(path: Path, fresh: Path) -> Path:
     """Keep the damaged file under another name, and put the fresh one into its place; safe to be interrupted."""
     kept = _free_name(path)
-    for end in ("", *COMPANIONS):
+    for end in ("", *LOGS):
         file = Path(f"{path}{end}")
         if file.exists() and (not end or file.stat().st_size):
             _keep(file, Path(f"{kept}{end}"))

@@ -5,6 +5,7 @@ import pytest
 
 from actors.channel import Channel
 from actors.session_log import SessionLog
+from tests.actors.by_hand import ByHand, owner_by_hand
 from tests.actors.faces import FACES, Face, Make, SilentOwner
 from tests.actors.owners import LocalOwner, local_owner
 
@@ -14,6 +15,13 @@ def owner() -> Iterator[LocalOwner]:
     """An owner that serves."""
     with local_owner() as owner:
         yield owner
+
+
+@pytest.fixture
+def hand() -> Iterator[ByHand]:
+    """An owner whose turns the test takes."""
+    with owner_by_hand() as hand:
+        yield hand
 
 
 @pytest.fixture(params=FACES)

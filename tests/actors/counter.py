@@ -201,6 +201,22 @@ class MemoryJournal:
         pass
 
 
+class MuteJournal(MemoryJournal):
+    """A journal that at some time says nothing any more: whether a turn was stored, nobody can tell."""
+
+    mute = False
+
+    def commit(self, steps: Sequence[Step], turn: int, record: bytes) -> None:
+        super().commit(steps, turn, record)
+        if self.mute:
+            raise StorageUnavailable("no word from the disk")
+
+    def holds(self, turn: int) -> bool:
+        if self.mute:
+            raise StorageUnavailable("no word from the disk")
+        return super().holds(turn)
+
+
 def duplicate(log: SessionLog) -> SessionLog:
     """The log as a next owner gets it: the same memory, another descriptor."""
     return SessionLog(os.dup(log.fileno()))

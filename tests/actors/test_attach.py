@@ -423,6 +423,21 @@ def test_descriptors_that_strangers_send_are_closed(door: Door) -> None:
     until(lambda: descriptors() == before, "all descriptors are closed")
 
 
+@pytest.mark.parametrize("let_in", [False, True])
+def test_descriptors_of_an_empty_packet_are_closed(door: Door, let_in: bool) -> None:
+    """It says nothing and looks like the end, so it is the end; what came with it does not stay."""
+    before = descriptors()
+    with closing(stranger(door.path)) as sock, tempfile.TemporaryFile() as file:
+        if let_in:
+            answer_to(sock, Knock(VERSION))
+        socket.send_fds(sock, [b""], [file.fileno()] * 100)
+        assert is_closed(sock)
+    until(lambda: door.left == [1] * let_in, "the one that was let in has left")
+    if let_in:
+        door.ends.pop(1).close()
+    until(lambda: descriptors() == before, "all descriptors are closed")
+
+
 def test_silence_is_closed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A connection that says nothing is closed after a while; one that was let in may be silent for ever."""
     monkeypatch.setattr(attach_listener, "PATIENCE_S", 0.05)

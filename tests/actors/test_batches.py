@@ -3,8 +3,9 @@
 import pytest
 
 from actors.errors import CommandError, CommandFailed, CommandInvalid
+from actors.turns.answers import MAX_REFUSAL_BYTES
 from actors.turns.engine import MAX_BATCH
-from tests.actors.counter import Fail, Get, Increment, Nested, Queue, Refused
+from tests.actors.counter import Fail, Get, Held, Increment, Nested, Queue, Refused, Repeat, Take
 from tests.actors.faces import Make
 from tests.actors.owners import LocalOwner
 
@@ -47,6 +48,43 @@ def test_a_batch_has_limits(owner: LocalOwner, make: Make) -> None:
         face.batch([Increment("a")] * (MAX_BATCH + 1))
     assert face.batch([]) == []
     assert face.batch([Increment("a")] * MAX_BATCH) == list(range(1, MAX_BATCH + 1))
+
+
+def test_a_result_for_which_the_answer_has_no_room_costs_the_others_nothing(owner: LocalOwner, make: Make) -> None:
+    """It is refused alone, and what it has changed is undone."""
+    face = make(owner.join())
+    commands = [Increment("a"), Repeat(5_000_000), Repeat(5_000_000), Repeat(1_000), Increment("a"), Get("a")]
+    outcomes = face.batch(commands)
+    assert isinstance(outcomes[2], CommandFailed)
+    assert "5,000,005 bytes, for which the answer to the batch has no room" in str(outcomes[2])
+    del outcomes[2]
+    assert outcomes == [1, "x" * 5_000_000, "x" * 1_000, 2, 2]
+    outcomes = face.batch([Repeat(8_500_000), *[Take()] * 3, Nested("x" * 200_000), Held()])
+    assert outcomes[1:4] + outcomes[5:] == [1, 2, 3, 3]
+    assert isinstance(outcomes[4], CommandFailed)
+
+
+def test_an_atomic_batch_whose_answer_has_no_room_is_undone(owner: LocalOwner, make: Make) -> None:
+    """The error says which command's result was too long."""
+    face = make(owner.join())
+    commands = [Increment("a"), Increment("b", durable=True), Repeat(5_000_000), Repeat(5_000_000), Increment("a")]
+    with pytest.raises(CommandFailed, match="for which the answer to the batch has no room") as raised:
+        face.batch(commands, atomic=True)
+    assert raised.value.index == 3
+    assert face.batch([Get("a"), Get("b", durable=True)], atomic=True) == [0, 0]
+    assert face.batch(commands[:3], atomic=True)[:2] == [1, 1]
+
+
+def test_there_is_room_for_a_refusal_of_each_command(owner: LocalOwner, make: Make) -> None:
+    """However many are refused, and at whatever length, beside results that fill their share of the answer."""
+    face = make(owner.join())
+    words = (MAX_REFUSAL_BYTES - 200) // 2  # they stand in the text and in the details
+    outcomes = face.batch([Repeat(8_500_000), *[Fail("x" * words)] * (MAX_BATCH - 1)])
+    assert len(outcomes[0]) == 8_500_000
+    assert [len(error.value) for error in outcomes[1:]] == [words] * (MAX_BATCH - 1)
+    (shortened,) = face.batch([Fail("x" * MAX_REFUSAL_BYTES)])
+    assert shortened.details["code"] == "Refused"
+    assert len(str(shortened)) == 1_000
 
 
 def test_a_long_batch_arrives_whole(owner: LocalOwner, make: Make) -> None:

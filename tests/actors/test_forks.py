@@ -3,17 +3,23 @@
 from __future__ import annotations
 
 import gc
+import sys
+import threading
 import weakref
+from typing import Any
 
 import pytest
 
+from actors import client as client_module
 from actors.channel import Channel
 from actors.client import Client
 from actors.errors import AttachFailed, SystemStopped
 from actors.forks import LINEAGE
-from tests.actors.counter import Increment
-from tests.actors.owners import decode, encode, local_owner
+from actors.session import Session
+from tests.actors.counter import Held, Increment
+from tests.actors.owners import LocalOwner, decode, encode, local_owner
 from tests.forking import in_fork
+from tests.polling import until
 
 
 class Watched:
@@ -107,3 +113,37 @@ def test_a_call_that_is_under_way_at_the_fork() -> None:
         assert in_fork(state) == [True, True, True]
         assert state() == [False, False, False]
         client.close()
+
+
+def test_a_thread_that_comes_while_another_one_joins_anew(owner: LocalOwner, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It waits until all is made anew, and does not mix the old lock with the new session."""
+    client = Client(owner.join(), rejoin=lambda _: owner.join())
+    client.forked()
+    begun, go_on = threading.Event(), threading.Event()
+
+    def slowly(*arguments: Any) -> Session:
+        begun.set()
+        go_on.wait(10)
+        return Session(*arguments)
+
+    monkeypatch.setattr(client_module, "Session", slowly)
+    found: list[Any] = []
+
+    def ask() -> None:
+        found.append(decode(client.ask(encode(Held()))))
+
+    threads = [threading.Thread(target=ask, daemon=True) for _ in range(2)]
+
+    def waits(thread: threading.Thread) -> bool:
+        frame = sys._current_frames().get(thread.ident or 0)
+        return frame is not None and frame.f_code.co_name in {"ask", "_return"}
+
+    threads[0].start()
+    begun.wait(10)
+    threads[1].start()
+    until(lambda: waits(threads[1]), "the second one waits for the first")
+    go_on.set()
+    for thread in threads:
+        thread.join(5)
+    assert found == [0, 0]
+    client.close()

@@ -22,6 +22,15 @@ def test_what_cannot_travel_is_refused_where_it_is_packed(function: Any, args: t
         functions.pack(function, args, {})
 
 
+@pytest.mark.parametrize("function", [5, None, "x" * 1_000])
+def test_what_is_no_function_is_refused(function: Any) -> None:
+    """The error shows what was given instead, shortened."""
+    with pytest.raises(SupervisorError, match="what a worker process runs must be a function, not ") as raised:
+        functions.pack(function, (), {})
+    assert repr(function)[:100] in str(raised.value)
+    assert len(str(raised.value)) < 300
+
+
 class _Starting:
     """Starts a system when it is opened, as the import of a script without main guard does."""
 

@@ -225,7 +225,7 @@ def test_statistics_name_all_processes_with_the_machines_figures(system: System)
         assert process.ready
     assert statistics.processes[2].session == worker.session
     assert (statistics.sessions, statistics.attached, statistics.epoch, statistics.hangs) == (2, 1, 1, 0)
-    assert statistics.log_bytes > 0
+    assert statistics.log_memory_bytes > 0
     assert statistics.uptime_s > 0
     with pytest.raises(AttributeError):
         statistics.epoch = 2  # type: ignore[misc]  # the point

@@ -62,6 +62,17 @@ def test_what_was_held_back_goes_first_and_together(post: Post) -> None:
     assert (post.arrived(), list(post.mail.held)) == ([[1, 2, 3, 4]], [])
 
 
+def test_no_more_is_held_back_than_fills_a_packet(post: Post) -> None:
+    """Then it leaves, however much is still to come."""
+    thirds = answers(1, 2, 3, 4, result=b"x" * (PACKET_BYTES // 3))
+    post.mail.hold(post.member, thirds[:2])
+    assert post.arrived() == []
+    post.mail.hold(post.member, thirds[2:3])
+    assert post.arrived() == [[1, 2], [3]]
+    post.mail.hold(post.member, thirds[3:])
+    assert (post.arrived(), list(post.mail.held)) == ([], [post.member])
+
+
 def test_what_was_held_back_for_a_session_is_forgotten_with_it(post: Post) -> None:
     """Nobody is there to read it."""
     post.mail.hold(post.member, answers(1))

@@ -104,6 +104,19 @@ def test_a_result_or_an_error_completes_the_call(session: Session) -> None:
     assert error.details == {"other": 1, "code": "CommandFailed"}
 
 
+def test_an_error_that_could_not_travel_says_which_it_was(session: Session) -> None:
+    """The owner sent its text only; one that is of no class of its own has the code of the base."""
+    welcome(session)
+    shortened, plain = session.call(RAW(1), math.inf), session.call(RAW(1), math.inf)
+    answer(session, 1, None, Failure("CommandError", "no: xxx", {"code": "Refused"}))
+    answer(session, 2, None, Failure("CommandError", "m", {"other": 1}))
+    errors = [shortened.error, plain.error]
+    assert [error.details for error in errors if isinstance(error, CommandError)] == [
+        {"code": "Refused"},
+        {"code": "CommandError", "other": 1},
+    ]
+
+
 def test_an_expired_change_has_an_unknown_outcome(session: Session) -> None:
     """Without a change, or before anything was sent, nothing can have happened."""
     early = session.call(RAW(1), 0.0)

@@ -16,24 +16,8 @@ from actors.frames import Answer, Ask
 from actors.journal import Step
 from actors.session_log import SessionLog
 from actors.turns import ledger
-from tests.actors.counter import Fail, Get, Held, Increment, MemoryJournal, Queue, Refused, Serve, Take
+from tests.actors.counter import Fail, Get, Held, Increment, MemoryJournal, MuteJournal, Queue, Refused, Serve, Take
 from tests.actors.lives import Life, S, rows
-
-
-class MuteJournal(MemoryJournal):
-    """A journal that at some time says nothing any more: whether a turn was stored, nobody can tell."""
-
-    mute = False
-
-    def commit(self, steps: Sequence[Step], turn: int, record: bytes) -> None:
-        super().commit(steps, turn, record)
-        if self.mute:
-            raise StorageUnavailable("no word from the disk")
-
-    def holds(self, turn: int) -> bool:
-        if self.mute:
-            raise StorageUnavailable("no word from the disk")
-        return super().holds(turn)
 
 
 @pytest.fixture(autouse=True)

@@ -3,12 +3,16 @@
 import threading
 from typing import Any
 
+import pytest
+
+from actors import owner as owner_module
 from actors.client import Client
 from actors.errors import CallTimeout, OutcomeUnknown
+from actors.frames import MAX_RANGES
 from actors.session import ACKNOWLEDGE_AFTER
-from tests.actors.counter import Held, Increment, Queue, Serve
+from tests.actors.counter import Get, Held, Increment, Queue, Serve
 from tests.actors.faces import Make
-from tests.actors.owners import LocalOwner, decode, encode
+from tests.actors.owners import LocalOwner, decode, encode, local_owner
 from tests.polling import until
 
 
@@ -101,6 +105,27 @@ def test_answers_past_a_waiting_command_are_not_kept_for_ever(owner: LocalOwner)
     assert waiter.result() == 0
     client.close()
     other.close()
+
+
+def test_more_gaps_than_an_acknowledgement_may_name(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What does not fit is acknowledged later: no message is refused, and a new owner does nothing twice."""
+    monkeypatch.setattr(owner_module, "WINDOW", 4 * MAX_RANGES)
+    waiting = MAX_RANGES + 200
+    with local_owner() as owner:
+        client = Client(owner.join())
+        for _ in range(waiting):
+            client.tell(encode(Queue()))
+            client.tell(encode(Increment("a")))
+        assert decode(client.ask(encode(Get("a")))) == waiting
+        assert len(client.session._answered.above) == waiting
+        owner.end()
+        owner.begin()
+        assert decode(client.ask(encode(Get("a")))) == waiting
+        assert decode(client.ask(encode(Increment("a")))) == waiting + 1
+        found = client.owner_statistics()
+        assert (found.misunderstood, found.refused, found.waiting) == (0, {}, waiting)
+        assert client.statistics().refused == 0
+        client.close()
 
 
 def test_a_command_is_not_put_off_for_a_dead_session(owner: LocalOwner) -> None:

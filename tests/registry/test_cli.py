@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import importlib.metadata
 import json
+import logging
+import re
 import signal
 import socket
 import sys
@@ -13,6 +15,7 @@ from pathlib import Path
 import pytest
 
 from registry.cli.__main__ import main
+from registry.owner_log import JsonLines
 from tests.polling import until
 from tests.processes import Program, program
 
@@ -230,6 +233,35 @@ def test_json_log() -> None:
         events = [json.loads(line) for line in run.stderr.splitlines()]
     assert {"supervisor", "discovery"} <= {event["process"] for event in events}
     assert all({"event", "level", "timestamp"} <= event.keys() for event in events)
+
+
+def test_json_log_of_a_recovery(tmp_path: Path) -> None:
+    """What is kept and lost of a damaged journal, and whatever else the owner logs, is told like all else."""
+    (tmp_path / "registry.db").write_bytes(b"garbage" * 1_000)
+    arguments = ("serve", "--port", "0", "--gateways", "1", "--data-dir", str(tmp_path), "--recover")
+    with program("-m", "registry", *arguments, "--log-format", "json") as run:
+        serving(run)
+        run.kill(signal.SIGTERM)
+        assert run.ends() == 0
+        events = [json.loads(line) for line in run.stderr.splitlines()]
+    assert all({"event", "level", "timestamp", "process"} <= event.keys() for event in events)
+    told = [event["event"] for event in events if event["process"] == "owner" and event["level"] == "warning"]
+    assert told[0].endswith("What is readable of it is kept")
+    assert "nothing could be read: the registry begins anew" in told
+    times = [event["timestamp"] for event in events]
+    assert all(re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d+Z", time) for time in times)
+    assert not [file for file in tmp_path.iterdir() if file.name.endswith("-shm")]
+
+
+def test_json_log_of_a_fault_in_the_owner() -> None:
+    """A traceback is a field of its line."""
+    error = ZeroDivisionError("it's zero")
+    record = logging.makeLogRecord(
+        {"msg": "failed on %s", "args": ("x",), "levelname": "ERROR", "exc_info": (type(error), error, None)}
+    )
+    line = json.loads(JsonLines().format(record))
+    assert (line["event"], line["level"], line["process"]) == ("failed on x", "error", "owner")
+    assert line["exception"].endswith("ZeroDivisionError: it's zero")
 
 
 @pytest.mark.parametrize(("version", "shown"), [((3, 10, 13), "3.10"), ((3, 9, 0), "3.9")])

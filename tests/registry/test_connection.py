@@ -6,37 +6,20 @@ import asyncio
 import os
 import signal
 import threading
-from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
 
 import pytest
 
 import registry
-from actors.errors import AttachFailed, SystemStopped
-from registry import Backend, BackendStatus, Model, Registry, Supervisor
+from actors.errors import AttachFailed, StartFailed, SystemStopped
+from registry import Registry, Supervisor
 from registry.directory import default_directory
 from tests.forking import Forked
 from tests.polling import until
 from tests.processes import program
+from tests.registry.systems import A
 from tests.registry.test_supervisor import UNGUARDED
-
-A = Backend(url="http://a:8000", id="a", models=(Model(id="m"),), status=BackendStatus.HEALTHY)
-
-
-@pytest.fixture(scope="module")
-def running_supervisor() -> Iterator[Supervisor]:
-    """One system for all tests that leave it alive."""
-    with Supervisor() as supervisor:
-        supervisor.registry.add_backend(A)
-        yield supervisor
-
-
-@pytest.fixture
-def supervisor(running_supervisor: Supervisor) -> Supervisor:
-    """The system, idle."""
-    until(lambda: pending(running_supervisor) == 0, "whoever held something before has gone")
-    return running_supervisor
 
 
 def pending(supervisor: Supervisor) -> int:
@@ -190,6 +173,14 @@ def raises_stopped(joined: Registry) -> bool:
     except SystemStopped:
         return True
     return False
+
+
+def test_a_path_with_a_null_character(tmp_path: Path) -> None:
+    """No file has such a name, and both sides say so."""
+    with pytest.raises(AttachFailed, match=r"the path '.*a\\x00b.*' has a null character"):
+        registry.connect(tmp_path / "a\0b")
+    with pytest.raises(StartFailed, match=r"the name of the data directory '.*a\\x00b' has a null character"):
+        Supervisor(tmp_path / "a\0b")
 
 
 def test_a_relative_path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

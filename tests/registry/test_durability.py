@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+import re
 import signal
 import sqlite3
 import urllib.request
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -149,6 +151,14 @@ def test_durability_that_does_not_exist() -> None:
     """Any other word is refused with these two, before anything is started."""
     with pytest.raises(ValueError, match="durability must be 'process' or 'power', not 'ever'"):
         Supervisor(durability="ever")  # type: ignore[arg-type] # it is wrong
+
+
+@pytest.mark.parametrize("level", ["x", -1, 101, 20.0, None])
+def test_log_level_that_does_not_exist(level: Any) -> None:
+    """It is a number as in `logging`; anything else is refused before anything is started."""
+    sentence = f"log_level must be a number as in logging, like logging.INFO (20), not {level!r}"
+    with pytest.raises(ValueError, match=re.escape(sentence)):
+        Supervisor(log_level=level)
 
 
 def test_durability_of_a_server(tmp_path: Path) -> None:

@@ -23,30 +23,14 @@ import registry
 from actors.errors import AttachFailed, StartedElsewhere
 from actors.exits import Exit
 from actors.processes.restarts import Restart
-from registry import AsyncRegistry, Backend, BackendStatus, Lease, Model, Registry, Supervisor
+from registry import AsyncRegistry, Lease, Registry, Supervisor
 from registry.directory import StateDirectory
 from tests.forking import Forked, in_fork
 from tests.polling import until
 from tests.processes import program, running
 from tests.registry import worker_functions as workers
+from tests.registry.systems import A
 from tests.registry.test_connection import raises_stopped
-
-A = Backend(url="http://a:8000", id="a", models=(Model(id="m"),), status=BackendStatus.HEALTHY)
-
-
-@pytest.fixture(scope="module")
-def running_supervisor() -> Iterator[Supervisor]:
-    """One system for all tests that leave it alive."""
-    with Supervisor() as supervisor:
-        supervisor.registry.add_backend(A)
-        yield supervisor
-
-
-@pytest.fixture
-def supervisor(running_supervisor: Supervisor) -> Supervisor:
-    """The system, idle."""
-    until(lambda: held(running_supervisor) == [], "whoever held something before has gone")
-    return running_supervisor
 
 
 @pytest.fixture(params=["supervisor", "connection"])

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 import os
 import signal
 import threading
 from collections import Counter
-from collections.abc import Iterator
 from pathlib import Path
 
 import psutil
@@ -17,20 +17,11 @@ from actors.errors import AlreadyRunning, StartFailed, SupervisorError, SystemSt
 from actors.exits import Exit
 from actors.processes import directory_lock
 from actors.processes.restarts import Restart
-from registry import Backend, BackendStatus, Model, Supervisor, Worker
+from registry import BackendStatus, Supervisor, Worker
 from tests.polling import until
 from tests.processes import program, running
 from tests.registry import worker_functions as workers
-
-A = Backend(url="http://a:8000", id="a", models=(Model(id="m"),), status=BackendStatus.HEALTHY)
-B = Backend(url="http://b:8000", id="b", models=(Model(id="m"),), status=BackendStatus.HEALTHY)
-
-
-@pytest.fixture(scope="module")
-def running_supervisor() -> Iterator[Supervisor]:
-    """One system for all tests that leave it alive."""
-    with Supervisor() as supervisor:
-        yield supervisor
+from tests.registry.systems import A, B
 
 
 @pytest.fixture
@@ -157,6 +148,17 @@ def test_unpicklable_function(running_supervisor: Supervisor) -> None:
     with pytest.raises(SupervisorError, match="picklable"):
         running_supervisor.spawn(workers.count, threading.Lock(), 1)  # type: ignore[arg-type]  # the point
     assert running_supervisor.processes() == before
+
+
+def test_what_is_no_function_is_not_spawned(running_supervisor: Supervisor) -> None:
+    """The error says what it must be; a function with some of its arguments is one, though it has no name."""
+    before = running_supervisor.processes()
+    with pytest.raises(SupervisorError, match="what a worker process runs must be a function, not 5"):
+        running_supervisor.spawn(5)  # type: ignore[arg-type]  # the point
+    assert running_supervisor.processes() == before
+    worker = running_supervisor.spawn_with(Restart.TEMPORARY, None, functools.partial(workers.leave, code=4))
+    assert worker.name.startswith("partial-")
+    assert worker.join(20) == Exit(4, None)
 
 
 def test_join_of_a_worker_nobody_knows(running_supervisor: Supervisor) -> None:

@@ -75,8 +75,7 @@ def recovered(path: Path, latest: int = LATEST) -> Found:
     recover(path, TABLES)
     (kept,) = (file for file in path.parent.iterdir() if ".damaged-" in file.name and file.name.endswith("Z"))
     after = {file.name: file.read_bytes() for file in path.parent.iterdir() if file != path}
-    for name in [name for name in after if name.endswith("-shm")]:
-        del after[name]  # which SQLite makes anew whenever it opens the file
+    # SQLite makes what ends with -shm anew whenever it opens the file.
     assert after == {f"{kept.name}{end}": content for end, content in before.items() if content and end != "-shm"}
     assert {stat.S_IMODE(file.stat().st_mode) for file in path.parent.iterdir()} == {0o600}
     rows, found_revision, _ = reopened(path)
