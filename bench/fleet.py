@@ -52,8 +52,8 @@ class Fleet:
         apart = self.models // MODELS_EACH
         return [self.id_of(number) for number in range(model // MODELS_EACH, self.backends, apart)]
 
-    def register(self, registry: Registry) -> None:
-        """Add all of them."""
-        for first in range(0, self.backends, TOGETHER):
-            numbers = range(first, min(first + TOGETHER, self.backends))
+    def register(self, registry: Registry, together: int = TOGETHER) -> None:
+        """Add all of them, so many in a batch."""
+        for first in range(0, self.backends, together):
+            numbers = range(first, min(first + together, self.backends))
             registry.batch([Registry.add_backend.call(self.backend(number)) for number in numbers], atomic=True)

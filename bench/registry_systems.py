@@ -97,7 +97,8 @@ def memory(sizes: tuple[int, ...] = (100, 1_000)) -> Iterator[Figure]:
             owner = psutil.Process(next(info.pid for info in supervisor.processes() if info.name == "owner") or 0)
             supervisor.registry.backend_count(fresh=True)
             before = owner.memory_full_info().uss
-            Fleet(size, max(10, size)).register(supervisor.registry)
+            # One after the other, as backends come in use: a batch of many would leave its own traces in the heap.
+            Fleet(size, max(10, size)).register(supervisor.registry, together=1)
             grown_kb = (owner.memory_full_info().uss - before) / 1024
             about = f"the owner's own memory for each of {size:,} backends with 10 models"
             yield Figure(f"memory_of_{size}", grown_kb / size, "KB", goal=at_most(SEEDS_BACKEND_KB), about=about)
