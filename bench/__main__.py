@@ -18,7 +18,7 @@ from typing import NoReturn, Protocol, cast
 from actors.errors import ActorsError
 from bench.figures import Figure, header
 
-BENCHMARKS = ("queue", "faults")
+BENCHMARKS = ("queue", "registry", "faults")
 """The modules of this package that measure something."""
 
 

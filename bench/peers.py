@@ -98,14 +98,20 @@ def _echo_queue(requests: _Queue, answers: _Queue) -> None:
         answers.put(requests.get())
 
 
+def manager(peers: Peers) -> SyncManager:
+    """The server process of a `multiprocessing.Manager`."""
+    server = SyncManager(ctx=SPAWN)
+    with without_interrupts():
+        server.start(end_with_parent)
+    peers.callback(server.shutdown)
+    return server
+
+
 class ManagerCount:
     """A number in a `Manager().dict` under a `Manager().Lock`: right however many processes change it."""
 
     def __init__(self, peers: Peers) -> None:
-        server = SyncManager(ctx=SPAWN)
-        with without_interrupts():
-            server.start(end_with_parent)
-        peers.callback(server.shutdown)
+        server = manager(peers)
         self._counts = server.dict(pending=0)
         self._lock = server.Lock()
         self._peers = peers

