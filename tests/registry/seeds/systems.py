@@ -13,9 +13,9 @@ def backend(id: str, *models: str, status: BackendStatus = BackendStatus.HEALTHY
     return Backend(url=f"http://{id}:8000", id=id, models=[Model(id=model) for model in models], status=status)
 
 
-def view_of(registry: Registry, id: str) -> BackendView:
+def view_of(registry: Registry, id: str, *, fresh: bool = False) -> BackendView:
     """A backend that is there."""
-    view = registry.get_backend(id)
+    view = registry.get_backend(id, fresh=fresh)
     assert view is not None
     return view
 

@@ -53,7 +53,7 @@ def prop_concurrent_increments_correct(emptied: Registry, crew: Crew, times: int
     with added(emptied, "a") as a:
         given = crew.does([(jobs.increment, a, share) for share in shares])
         assert sorted(number for numbers in given for number in numbers) == list(range(1, times + 1))
-        assert view_of(emptied, a).pending_requests == times
+        assert view_of(emptied, a, fresh=True).pending_requests == times
 
 
 @any_input
