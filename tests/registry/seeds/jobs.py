@@ -17,6 +17,7 @@ def increment(registry: Registry, id: str, times: int) -> list[int]:
 def read(registry: Registry, ids: Sequence[str], times: int) -> Counter[tuple[BackendStatus, str | None]]:
     """Get one backend after the other; how often which status was seen with which error."""
     seen: Counter[tuple[BackendStatus, str | None]] = Counter()
+    registry.backend_count(fresh=True)  # from now on this process's copy has what was added before
     for number in range(times):
         view = registry.get_backend(ids[number % len(ids)])
         if view is not None:
@@ -74,6 +75,7 @@ def swap_models(registry: Registry, ids: Sequence[str], lists: Sequence[Sequence
 
 def query(registry: Registry, model: str, times: int) -> Counter[tuple[tuple[str, tuple[str, ...]], ...]]:
     """Ask who has a model; how often which backends with which models were given."""
+    registry.backend_count(fresh=True)  # as in `read`
     return Counter(
         tuple((view.id, tuple(one.id for one in view.models)) for view in registry.get_backends_for_model(model))
         for _ in range(times)
