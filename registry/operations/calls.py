@@ -163,7 +163,7 @@ class reading(operation[P, T]):  # noqa: N801 - used as a decorator
     """An operation that is answered from this process's copy; `fresh=True` asks the owner.
 
     The owner is asked as well while there is no whole copy. The copy has what this process has changed, and what
-    others have a few hundredths of a second later.
+    others have a few hundredths of a second later; after any answer of the owner it has every durable change before it.
     """
 
     def _method(self, face: BlockingFace | AsyncFace) -> Callable[..., Any]:
