@@ -40,6 +40,7 @@ class RegistryActor(Actor):
 
     def __init__(self) -> None:
         self.backends = Backends()
+        self._choice = self.backends.choice
         self.leases = Leases(self.backends.pending, self.backends.choice.latest)
         self.traffic = Traffic()
         self.line = Line()
@@ -86,7 +87,8 @@ class RegistryActor(Actor):
     def apply(self, command: c.Command, context: Context) -> Any:
         """Do a command, and serve those for whom it has made room; see `registry.commands` for the results."""
         result = self._handlers[type(command)](command, context)
-        self.switchboard.serve(context)
+        if self._choice.stirred or self._choice.freed:
+            self.switchboard.serve(context)
         return result
 
     def cancelled(self, call: CallId, context: Context) -> None:  # noqa: ARG002 - the contract's

@@ -222,7 +222,8 @@ class Backends:
 
     def increment_pending(self, id: str, session: int) -> int:
         """Count one more request in flight, on the account of a session; raises `BackendNotFound`."""
-        self.require(id)
+        if self.records.get(id) is None:
+            raise BackendNotFound(id)
         return self.pending.increment(id, session)
 
     def decrement_pending(self, id: str, session: int) -> int:

@@ -25,6 +25,8 @@ class Choice:
         routable: Ids of the healthy backends of each model that has any.
         ranks: For each backend how it stands against others; the lowest is chosen.
         latest: Number of the latest lease of each backend, as far as this owner knows; only good to break ties.
+        stirred: The models whose routable backends have changed since `moved` was asked.
+        freed: The backends that had room again since then.
     """
 
     def __init__(self, records: Table[str, BackendRecord], counts: dict[str, int]) -> None:
@@ -33,8 +35,8 @@ class Choice:
         self.routable: dict[str, dict[str, None]] = {}
         self.ranks: dict[str, Rank] = {}
         self.latest: dict[str, int] = {}
-        self._stirred: set[str] = set()
-        self._freed: set[str] = set()
+        self.stirred: set[str] = set()
+        self.freed: set[str] = set()
 
     # -- what has changed ------------------------------------------------------------------------------------
 
@@ -53,10 +55,10 @@ class Choice:
             del routable[id]
             if not routable:
                 del self.routable[model]
-            self._stirred.add(model)
+            self.stirred.add(model)
         for model in new.difference(old):
             self.routable.setdefault(model, {})[id] = None
-            self._stirred.add(model)
+            self.stirred.add(model)
 
     def pending_changed(self, id: str, pending: int) -> None:
         """A backend, or one that was removed, has another number of requests in flight."""
@@ -71,25 +73,17 @@ class Choice:
             self.ranks[id] = FULL
             return
         if self.ranks.get(id) is FULL:
-            self._freed.add(id)
+            self.freed.add(id)
         self.ranks[id] = rank(pending, record.weight, self.latest.get(id, 0))
 
     def forget(self, backend: str) -> None:
         """A backend was removed."""
         self.latest.pop(backend, None)
 
-    @property
-    def has_moved(self) -> bool:
-        """Whether something may have changed for those who wait, since `moved` was asked."""
-        return bool(self._freed or self._stirred)
-
     def moved(self) -> tuple[set[str], set[str]]:
-        """The models whose routable backends have changed since this was asked, and the backends that had room again.
-
-        What was changed and reverted may be among them.
-        """
-        moved = self._stirred, self._freed
-        self._stirred, self._freed = set(), set()
+        """What is `stirred` and `freed`, once; what was changed and reverted may be among it."""
+        moved = self.stirred, self.freed
+        self.stirred, self.freed = set(), set()
         return moved
 
     # -- choosing --------------------------------------------------------------------------------------------

@@ -41,11 +41,12 @@ class Pending:
 
     def add(self, backend: str, amount: int) -> None:
         """Count leases that came or went, or increments."""
-        count = self._counts.get(backend, 0) + amount
+        counts = self._counts
+        count = counts.get(backend, 0) + amount
         if count:
-            self._counts[backend] = count
+            counts[backend] = count
         else:
-            del self._counts[backend]
+            del counts[backend]
         self._on_change(backend, count)
 
     def _raw_changed(self, key: tuple[str, int], before: int | None, after: int | None) -> None:

@@ -68,8 +68,6 @@ class Switchboard:
     def serve(self, context: Context) -> None:
         """Give those who wait what has become free, and refuse those for whom nothing is left."""
         choice = self._choice
-        if not choice.has_moved:
-            return
         stirred, freed = choice.moved()
         waited_for = self._line.models
         for model in waited_for:

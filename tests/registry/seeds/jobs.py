@@ -17,7 +17,6 @@ def increment(registry: Registry, id: str, times: int) -> list[int]:
 def read(registry: Registry, ids: Sequence[str], times: int) -> Counter[tuple[BackendStatus, str | None]]:
     """Get one backend after the other; how often which status was seen with which error."""
     seen: Counter[tuple[BackendStatus, str | None]] = Counter()
-    registry.backend_count(fresh=True)  # from now on this process's copy has what was added before
     for number in range(times):
         view = registry.get_backend(ids[number % len(ids)], fresh=True)
         if view is not None:
