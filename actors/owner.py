@@ -38,10 +38,10 @@ logger = logging.getLogger(__name__)
 LONE = Pace(slice_bytes=1024, turn_bytes=16 * 1024)
 """For a session that has much to say while nobody else speaks."""
 
-CROWDED = Pace(slice_bytes=128, turn_bytes=1024)
+CROWDED = Pace(slice_bytes=64, turn_bytes=1024)
 """While others come and go: a command or two between two looks whether somebody waits."""
 
-MOST_HELD = 64
+MOST_HELD = 256
 """So many answers at most are held back for one that says much in a crowd."""
 
 LONE_AFTER = 16
@@ -146,7 +146,8 @@ class Owner:
                 if any(fd not in self._busy for fd, _ in ready):
                     self._alone_for = 0
                     self._finish_turn()  # who has asked for little does not wait for those who ask for much
-                self._work()
+                if self._work():
+                    continue  # what was done is stored with what they ask, and they do not wait for that
             self._finish_turn(ready)
             self._turn_times.note(time.perf_counter() - start)
 
@@ -298,8 +299,8 @@ class Owner:
             member.backlog.extend(said)
             self._says_much(member)
 
-    def _work(self) -> None:
-        """Do what was read, a slice for each session in turn, until enough is done or somebody new waits."""
+    def _work(self) -> bool:
+        """Do what was read, a slice for each session in turn, until enough is done or somebody new waits: then True."""
         self._alone_for += 1
         pace = LONE if self._alone_for > LONE_AFTER else CROWDED
         spent = 0
@@ -307,9 +308,9 @@ class Owner:
             for member in list(self._busy.values()):
                 spent += self._work_slice(member, pace.slice_bytes)
             if not self._busy or spent >= pace.turn_bytes:
-                return
+                return False
             if any(fd not in self._busy for fd, _ in self._look()):
-                return
+                return True
 
     def _work_slice(self, member: Member, slice_bytes: int) -> int:
         """Returns what it cost, in bytes."""

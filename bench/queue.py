@@ -12,6 +12,7 @@ lock.
 from __future__ import annotations
 
 import importlib.util
+import os
 import sys
 import time
 from collections.abc import Iterator
@@ -125,10 +126,10 @@ def _crowds(processes: Peers) -> dict[str, Sampler]:
 def _flooded(processes: Peers) -> dict[str, Sampler]:
     """A polite process asks, alone and beside one that floods the owner from a core that is not the owner's."""
     supervisor = systems.system(processes)
-    with on_core(cores()[len(cores()) // 2]):  # with two cores that of the polite one
-        floods = [supervisor.spawn(flood) for flood in (systems.flood_with_tells, systems.flood_with_big_asks)]
+    floods = [supervisor.spawn(flood) for flood in (systems.flood_with_tells, systems.flood_with_big_asks)]
     tells, big_asks = systems.pids(supervisor, floods)
     for pid in (tells, big_asks):
+        os.sched_setaffinity(pid, {cores()[len(cores()) // 2]})  # with two cores that of the polite one
         stop(processes, pid)
     polite = p95_us(systems.asking(supervisor))
     return {

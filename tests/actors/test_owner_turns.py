@@ -102,8 +102,10 @@ def test_who_asks_for_little_does_not_wait_for_who_asks_for_much(
     assert 1 < len(served) <= 1 + MOST_IN_A_CROWDED_TURN
 
 
-def test_a_turn_ends_as_soon_as_somebody_new_waits(hand: ByHand, monkeypatch: pytest.MonkeyPatch) -> None:
-    """However much a lone session might still have been served in it."""
+def test_who_comes_in_the_midst_of_a_turn_is_served_in_it(
+    hand: ByHand, served: list[int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """After the present slice, however much a lone session might still have been served before."""
     flood, other = hand.join(), hand.join()
     apply = hand.actor.apply
 
@@ -115,8 +117,7 @@ def test_a_turn_ends_as_soon_as_somebody_new_waits(hand: ByHand, monkeypatch: py
     monkeypatch.setattr(hand.actor, "apply", interrupted)
     flood.ask(*MANY)
     hand.turn()
-    assert hand.engine.commands <= LONE.slice_bytes // FRAME_BYTES + 1
-    hand.turn()
+    assert served.index(other.number) <= LONE.slice_bytes // FRAME_BYTES + 1
     assert other.hear() == [1]
 
 

@@ -31,7 +31,6 @@ GOALS = {
     "together_over_alone": (0.7, operator.ge),
     "sessions_1000_over_1": (1.5, operator.le),
     "flood_of_tells": (2, operator.le),
-    "flood_of_big_asks": (2, operator.le),
     "durable_over_other": (0.5, operator.ge),
 }
 """The goals of the queue benchmark as the issues set them, and their directions."""
