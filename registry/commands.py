@@ -144,11 +144,19 @@ class HasBackendUrl(Command, frozen=True, tag=True):
 
 
 class UpdateStatus(Command, frozen=True, tag=True):
-    """Result: None."""
+    """Result: None.
+
+    Attributes:
+        id: The backend.
+        status: Its status from now on.
+        error: Why it is not healthy.
+        keep_draining: Whether a backend that drains stays as it is.
+    """
 
     id: Name
     status: BackendStatus
     error: Text | None = None
+    keep_draining: bool = False
 
 
 class UpdateModels(Command, frozen=True, tag=True):

@@ -16,7 +16,7 @@ from actors.tables import Table
 from actors.views import View
 from registry import commands as c
 from registry.errors import DuplicateBackend, NoBackendAvailable
-from registry.kinds import Durability, Outcome
+from registry.kinds import BackendStatus, Durability, Outcome
 from registry.metrics import BackendMetrics, Metrics
 from registry.owner_log import log_as_json
 from registry.state.backends import Backends
@@ -150,6 +150,8 @@ class RegistryActor(Actor):
         return BackendListing(context.revision, list(found))
 
     def _update_status(self, command: c.UpdateStatus, context: Context) -> None:
+        if command.keep_draining and self.backends.require(command.id).status is BackendStatus.DRAINING:
+            return
         self.backends.update_status(command.id, command.status, command.error, *_now(context))
 
     def _update_models(self, command: c.UpdateModels, context: Context) -> None:

@@ -90,7 +90,7 @@ class ModelWatch:
 
     async def _note_up(self, view: BackendView, models: list[Model]) -> None:
         await self._registry.update_models(view.id, models)
-        await self._registry.update_status(view.id, BackendStatus.HEALTHY)
+        await self._registry.update_status(view.id, BackendStatus.HEALTHY, keep_draining=True)
         if view.status is not BackendStatus.HEALTHY:
             logger.info("backend %s is healthy: %s", view.id, ", ".join(model.id for model in models) or "no models")
 
@@ -98,7 +98,7 @@ class ModelWatch:
         self._doubts[view.id] += 1
         if view.status is BackendStatus.HEALTHY and not error.certain and self._doubts[view.id] < DOUBTS:
             return
-        await self._registry.update_status(view.id, BackendStatus.UNHEALTHY, str(error)[:4096])
+        await self._registry.update_status(view.id, BackendStatus.UNHEALTHY, str(error)[:4096], keep_draining=True)
         if view.status is not BackendStatus.UNHEALTHY:
             logger.warning("backend %s (%s) is not available: %s; it is asked again", view.id, view.url, error)
 

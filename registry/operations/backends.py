@@ -218,13 +218,22 @@ class BackendOperations:
 
     @operation
     @staticmethod
-    def update_status(id: str, status: BackendStatus, error: str | None = None) -> Call[None]:
+    def update_status(
+        id: str, status: BackendStatus, error: str | None = None, *, keep_draining: bool = False
+    ) -> Call[None]:
         """Note the result of a check, now; a healthy backend has no error.
+
+        Args:
+            id: The backend.
+            status: Its status from now on.
+            error: Why it is not healthy.
+            keep_draining: Leave a backend that drains as it is: a check that was under way when an operator drained it
+                must not undo that.
 
         Raises:
             BackendNotFound: There is none of this id.
         """
-        return Call(c.UpdateStatus(id, status, error), none)
+        return Call(c.UpdateStatus(id, status, error, keep_draining), none)
 
     @operation
     @staticmethod

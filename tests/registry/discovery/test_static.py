@@ -194,6 +194,25 @@ def test_backend_that_is_down_at_first_becomes_healthy_later(run: Run, caplog: p
     assert [record.levelname for record in caplog.records if "is not available" in record.message] == ["WARNING"]
 
 
+def test_a_question_that_is_under_way_does_not_end_a_drain(run: Run) -> None:
+    """Whatever its answer is: the backend drains until somebody undrains it."""
+    server = ModelServer(None)
+
+    async def test(registry: AsyncRegistry, watch: ModelWatch) -> None:
+        asking = asyncio.create_task(watch.ask_all())
+        while not server.requests:
+            await registry.backend_count()
+        await registry.drain_backend("a")
+        await asking
+        view = await view_of(registry, "a")
+        assert (view.status, view.last_error) == (BackendStatus.DRAINING, None)
+        await registry.undrain_backend("a")
+        await watch.ask_all()
+        assert (await view_of(registry, "a")).status is BackendStatus.UNHEALTHY
+
+    watched(run, server, test)
+
+
 def test_backend_that_dies_becomes_unhealthy_at_once(run: Run) -> None:
     """A refused connection leaves no doubt; the models stay known, so that the error for clients is the right one."""
     server = ModelServer(listing("m"))
