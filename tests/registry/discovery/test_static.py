@@ -201,7 +201,7 @@ def test_a_question_that_is_under_way_does_not_end_a_drain(run: Run) -> None:
     async def test(registry: AsyncRegistry, watch: ModelWatch) -> None:
         asking = asyncio.create_task(watch.ask_all())
         while not server.requests:
-            await registry.backend_count()
+            await registry.backend_count(fresh=True)
         await registry.drain_backend("a")
         await asking
         view = await view_of(registry, "a")
