@@ -11,7 +11,7 @@ import subprocess
 import sys
 from collections.abc import Generator
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import psutil
 import pytest
@@ -32,35 +32,64 @@ GOALS = {
     "sessions_1000_over_1": (1.5, operator.le),
     "flood_of_tells": (2, operator.le),
     "durable_over_other": (0.5, operator.ge),
+    "get_backend": (1, operator.le),
+    "get_backends_for_model": (10, operator.le),
+    "fresh_get_backends_for_model": (1_000, operator.le),
+    "lease_10000_over_10": (1.5, operator.le),
+    "reads_of_8_processes": (5, operator.le),
+    "fresh_reads_of_8_processes": (5, operator.le),
+    "memory_of_100": (10, operator.le),
+    "memory_of_1000": (10, operator.le),
 }
-"""The goals of the queue benchmark as the issues set them, and their directions."""
+"""The goals of the benchmarks that measure times as the issues set them, and their directions."""
 
 EXPECTED = {
-    "pipe_ping_pong_p50": "µs",
-    "ask_p50": "µs",
-    "ask_over_pipe": "x",
-    "message_queue_p50": "µs",
-    "simple_queue_p50": "µs",
-    "mp_queue_p50": "µs",
-    "manager_p50": "µs",
-    "manager_over_ask": "x",
-    "asked_changes_of_8": "1/s",
-    "together_over_alone": "x",
-    "pipelined_changes": "1/s",
-    "durable_over_other": "x",
-    "sessions_1000_over_1": "x",
-    "flood_of_tells": "x",
-    "flood_of_big_asks": "x",
+    "queue": {
+        "pipe_ping_pong_p50": "µs",
+        "ask_p50": "µs",
+        "ask_over_pipe": "x",
+        "message_queue_p50": "µs",
+        "simple_queue_p50": "µs",
+        "mp_queue_p50": "µs",
+        "manager_p50": "µs",
+        "manager_over_ask": "x",
+        "asked_changes_of_8": "1/s",
+        "together_over_alone": "x",
+        "pipelined_changes": "1/s",
+        "durable_over_other": "x",
+        "sessions_1000_over_1": "x",
+        "flood_of_tells": "x",
+        "flood_of_big_asks": "x",
+    },
+    "registry": {
+        "dict_get": "µs",
+        "get_backend": "µs",
+        "get_backend_over_dict": "x",
+        "get_backends_for_model": "µs",
+        "fresh_get_backends_for_model": "µs",
+        "lease_of_10": "µs",
+        "lease_of_10000": "µs",
+        "lease_10000_over_10": "x",
+        "manager_lease_of_10": "µs",
+        "reads_of_8_processes": "s",
+        "fresh_reads_of_8_processes": "s",
+        "memory_of_100": "KB",
+        "memory_of_1000": "KB",
+        "start": "s",
+        "snapshot": "s",
+        "snapshot_size": "MiB",
+    },
 }
 if find_server() is not None:
-    EXPECTED |= {
+    EXPECTED["queue"] |= {
         "redis_p50": "µs",
         "redis_over_ask": "x",
         "redis_pipelined_changes": "1/s",
         "pipelined_over_redis": "x",
     }
+    EXPECTED["registry"] |= {"redis_lease_of_10": "µs", "redis_over_lease_of_10000": "x"}
 if importlib.util.find_spec("xoscar") is not None:
-    EXPECTED |= {"xoscar_p50": "µs", "xoscar_over_ask": "x"}
+    EXPECTED["queue"] |= {"xoscar_p50": "µs", "xoscar_over_ask": "x"}
 
 FAULTS_S = 40.0
 SEED = 20_261
@@ -107,13 +136,21 @@ def bench(*arguments: str) -> subprocess.Popen[str]:
     )
 
 
-@pytest.fixture(scope="module")
-def queue_run() -> tuple[int, list[dict[str, Any]]]:
-    """The exit code and the lines of one short run."""
-    with bench("queue", "--json", "--seconds", "1") as process:
-        out, err = process.communicate(timeout=60)
+class Run(NamedTuple):
+    """What came of one short run: its name, the exit code and the lines."""
+
+    name: str
+    code: int
+    lines: list[dict[str, Any]]
+
+
+@pytest.fixture(scope="module", params=["queue", "registry"])
+def timed_run(request: pytest.FixtureRequest) -> Run:
+    """Each of the benchmarks that measure times."""
+    with bench(request.param, "--json", "--seconds", "1") as process:
+        out, err = process.communicate(timeout=110)
     assert all(line.startswith("bench: ") for line in err.splitlines())  # names the goals that were missed
-    return process.returncode, [json.loads(line) for line in out.splitlines()]
+    return Run(request.param, process.returncode, [json.loads(line) for line in out.splitlines()])
 
 
 @pytest.fixture(scope="module")
@@ -125,9 +162,9 @@ def faults_run() -> tuple[int, list[dict[str, Any]]]:
     return process.returncode, [json.loads(line) for line in out.splitlines()]
 
 
-def test_each_line_is_one_figure(queue_run: tuple[int, list[dict[str, Any]]]) -> None:
+def test_each_line_is_one_figure(timed_run: Run) -> None:
     """Name, number, unit, goal and whether it holds, and nothing else."""
-    for line in queue_run[1]:
+    for line in timed_run.lines:
         assert list(line) == ["figure", "value", "unit", "goal", "holds"]
         assert isinstance(line["figure"], str)
         assert isinstance(line["unit"], str)
@@ -135,19 +172,20 @@ def test_each_line_is_one_figure(queue_run: tuple[int, list[dict[str, Any]]]) ->
         assert line["value"] >= 0
 
 
-def test_all_figures_are_there_once(queue_run: tuple[int, list[dict[str, Any]]]) -> None:
+def test_all_figures_are_there_once(timed_run: Run) -> None:
     """The contenders, the ratios and the kill trials."""
-    units = {line["figure"]: line["unit"] for line in queue_run[1]}
-    assert len(units) == len(queue_run[1])
-    assert units.items() >= EXPECTED.items()
-    for line in queue_run[1]:
-        if line["figure"] in EXPECTED:
+    units = {line["figure"]: line["unit"] for line in timed_run.lines}
+    assert len(units) == len(timed_run.lines)
+    assert units.items() >= EXPECTED[timed_run.name].items()
+    for line in timed_run.lines:
+        if line["figure"] in EXPECTED[timed_run.name]:
             assert line["value"] > 0
 
 
-def test_kill_trials_are_counted(queue_run: tuple[int, list[dict[str, Any]]]) -> None:
+@pytest.mark.parametrize("timed_run", ["queue"], indirect=True)
+def test_kill_trials_are_counted(timed_run: Run) -> None:
     """Trials that were survived, of so many; both queues had equally many."""
-    lines = {line["figure"]: line for line in queue_run[1]}
+    lines = {line["figure"]: line for line in timed_run.lines}
     theirs, ours = lines["mp_queue_survives_kill"], lines["ours_survives_kill"]
     assert theirs["unit"] == ours["unit"]
     trials = int(ours["unit"].removeprefix("of "))
@@ -156,18 +194,18 @@ def test_kill_trials_are_counted(queue_run: tuple[int, list[dict[str, Any]]]) ->
     assert theirs["value"] <= trials
 
 
-def test_goals_are_those_of_the_issues(queue_run: tuple[int, list[dict[str, Any]]]) -> None:
+def test_goals_are_those_of_the_issues(timed_run: Run) -> None:
     """`holds` follows from value and goal; a figure without a goal has neither."""
-    for line in queue_run[1]:
+    for line in timed_run.lines:
         goal, compare = GOALS.get(line["figure"], (None, operator.eq))
         assert line["goal"] == goal
         assert line["holds"] is (None if goal is None else compare(line["value"], goal))
 
 
-def test_exit_code_tells_whether_all_goals_held(queue_run: tuple[int, list[dict[str, Any]]]) -> None:
+def test_exit_code_tells_whether_all_goals_held(timed_run: Run) -> None:
     """0 if every goal held, 1 if not."""
-    code, lines = queue_run
-    assert code == (0 if all(line["holds"] is not False for line in lines) else 1)
+    held = all(line["holds"] is not False for line in timed_run.lines)
+    assert timed_run.code == (0 if held else 1)
 
 
 def test_redis_need_not_be_there(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
