@@ -261,11 +261,11 @@ class Handle:
             if self._gone.is_set():
                 raise SystemStopped(self._reason)
             id = next(self._ids)
+            self._waiting[id] = future  # first of all: a signal handler may raise once it is sent
             try:
                 self._process.control.send(make(id), fds)
             except QueueClosed:
                 raise SystemStopped(self._reason) from None
-            self._waiting[id] = future
         return future
 
     def _listen(self) -> None:

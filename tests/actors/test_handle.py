@@ -7,7 +7,7 @@ import os
 import signal
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -267,6 +267,26 @@ def test_a_supervisor_that_hangs_does_not_hang_its_user(system: System, monkeypa
     system.handle.stop(0.1)
     assert system.handle.exit == Exit(None, signal.SIGKILL)
     until(lambda: not running(pids), "nothing is left")
+
+
+def test_an_interrupt_just_after_a_question_costs_only_its_answer(
+    system: System, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Ctrl-C once the supervisor was asked: the next question is answered, and the system can be stopped."""
+    control = system.handle._process.control
+    send = control.send
+
+    def sent_and_interrupted(message: msgspec.Struct, fds: Sequence[int] = ()) -> None:
+        send(message, fds)
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as interrupted:
+        interrupted.setattr(control, "send", sent_and_interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            system.handle.processes()
+    assert [info.name for info in system.handle.processes()] == ["owner"]
+    system.handle.stop(5)
+    assert system.handle.exit is not None
 
 
 def test_the_end_of_a_worker_is_told_to_who_waits(system: System) -> None:
