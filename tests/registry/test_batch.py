@@ -20,6 +20,7 @@ from registry import (
     Registry,
     Supervisor,
 )
+from tests.registry.systems import emptied
 
 A = Backend(url="http://a:8000", id="a", models=(Model(id="m"),), status=BackendStatus.HEALTHY)
 B = Backend(url="http://b:8000", id="b", models=(Model(id="n"),))
@@ -35,9 +36,7 @@ def supervisor() -> Iterator[Supervisor]:
 @pytest.fixture
 def registry(supervisor: Supervisor) -> Registry:
     """A registry with one healthy backend."""
-    registry = supervisor.registry
-    for view in registry.get_all_backends(fresh=True):
-        registry.remove_backend(view.id)
+    registry = emptied(supervisor.registry)
     registry.add_backend(A)
     return registry
 

@@ -18,6 +18,7 @@ from registry import (
     RevisionMismatch,
     Supervisor,
 )
+from tests.registry.systems import emptied
 
 A = Backend(
     url="http://a:8000",
@@ -41,9 +42,7 @@ def supervisor() -> Iterator[Supervisor]:
 @pytest.fixture
 def registry(supervisor: Supervisor) -> Registry:
     """A registry with one backend."""
-    registry = supervisor.registry
-    for view in registry.get_all_backends(fresh=True):
-        registry.remove_backend(view.id)
+    registry = emptied(supervisor.registry)
     registry.add_backend(A)
     return registry
 

@@ -12,32 +12,12 @@ from pydantic import BaseModel, ValidationError
 from registry.kinds import BackendStatus, BackendType, DiscoverySource, Outcome
 from registry.models import Backend, BackendView, Model
 from registry.state.records import MAX_METADATA, MAX_MODELS, BackendRecord, BackendState, ModelRecord
-
-MODEL = Model(
-    id="llama3:70b",
-    name="Llama 3",
-    context_length=8192,
-    supports_vision=True,
-    supports_tools=True,
-    supports_json_mode=True,
-    max_output_tokens=512,
-)
-BACKEND = Backend(
-    url="http://gpu-1:8000",
-    id="gpu-1",
-    name="GPU 1",
-    backend_type=BackendType.VLLM,
-    models=(MODEL, Model(id="m")),
-    status=BackendStatus.DRAINING,
-    priority=-5,
-    discovery_source=DiscoverySource.MDNS,
-    metadata={"rack": "7"},
-)
+from tests.registry.systems import WHOLE_BACKEND, WHOLE_MODEL
 
 
 def view() -> BackendView:
     """A view as a client makes it of what the owner hands out."""
-    record = msgspec.structs.replace(BACKEND.record(), last_health_check_s=1_750_000_000.25, last_error="slow")
+    record = msgspec.structs.replace(WHOLE_BACKEND.record(), last_health_check_s=1_750_000_000.25, last_error="slow")
     return BackendView.of(BackendState(record, pending_requests=3, total_requests=2**40, avg_latency_ms=126))
 
 
@@ -65,8 +45,8 @@ def test_model_default_values() -> None:
 
 def test_backend_json_roundtrip() -> None:
     """A backend read from its JSON is equal to it; its words are lower case."""
-    text = BACKEND.model_dump_json()
-    assert Backend.model_validate_json(text) == BACKEND
+    text = WHOLE_BACKEND.model_dump_json()
+    assert Backend.model_validate_json(text) == WHOLE_BACKEND
     assert json.loads(text)["backend_type"] == "vllm"
     assert json.loads(text)["status"] == "draining"
 
@@ -75,7 +55,7 @@ def test_view_of_a_state() -> None:
     """A view shows the record's fields and the counts, and is valid although it is made without checks."""
     seen = view()
     for field in ("id", "name", "url", "backend_type", "status", "models", "priority", "discovery_source", "metadata"):
-        assert getattr(seen, field) == getattr(BACKEND, field)
+        assert getattr(seen, field) == getattr(WHOLE_BACKEND, field)
     assert (seen.pending_requests, seen.total_requests, seen.avg_latency_ms) == (3, 2**40, 126)
     assert seen.last_health_check == datetime.fromtimestamp(1_750_000_000.25, UTC)
     assert seen.last_error == "slow"
@@ -106,10 +86,10 @@ def test_records_have_the_fields_of_the_models(
 
 def test_record_of_a_model_and_back() -> None:
     """A model is the same after its way through the owner's form, also through the wire."""
-    wire = msgspec.msgpack.encode(BACKEND.record())
+    wire = msgspec.msgpack.encode(WHOLE_BACKEND.record())
     record = msgspec.msgpack.decode(wire, type=BackendRecord)
-    assert record == BACKEND.record()
-    assert [Model(**msgspec.structs.asdict(model)) for model in record.models] == list(BACKEND.models)
+    assert record == WHOLE_BACKEND.record()
+    assert [Model(**msgspec.structs.asdict(model)) for model in record.models] == list(WHOLE_BACKEND.models)
 
 
 @pytest.mark.parametrize(
@@ -135,7 +115,7 @@ def test_record_of_a_model_and_back() -> None:
         (Backend, {"url": "http://x", "metadata": {str(n): "" for n in range(MAX_METADATA + 1)}}, "metadata"),
         (Backend, {"url": "http://x", "metadata": {"k": "v" * 4_097}}, "metadata"),
         (Backend, {"url": "http://x", "metadata": {"k": 1}}, "metadata"),
-        (Backend, {"url": "http://x", "models": [MODEL] * (MAX_MODELS + 1)}, "models"),
+        (Backend, {"url": "http://x", "models": [WHOLE_MODEL] * (MAX_MODELS + 1)}, "models"),
         (Backend, {"url": "http://x", "api_key": "made-up"}, "api_key"),
     ],
 )
@@ -158,7 +138,7 @@ def test_fields_at_their_limits_fit_the_owner() -> None:
     assert msgspec.msgpack.decode(wire, type=BackendRecord) == widest.record()
 
 
-@pytest.mark.parametrize("public", [MODEL, BACKEND])
+@pytest.mark.parametrize("public", [WHOLE_MODEL, WHOLE_BACKEND])
 def test_models_are_immutable(public: BaseModel) -> None:
     """Nobody changes a model in place and wonders why the registry does not know."""
     with pytest.raises(ValidationError):

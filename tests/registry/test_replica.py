@@ -28,6 +28,7 @@ from registry.errors import InvalidField
 from tests.forking import in_fork
 from tests.polling import until
 from tests.registry.faces import FACES
+from tests.registry.systems import emptied
 from tests.registry.worker_functions import change_at_random, write_what_is_read
 
 Make = Callable[[], Registry]
@@ -61,9 +62,7 @@ def running_supervisor() -> Iterator[Supervisor]:
 @pytest.fixture
 def supervisor(running_supervisor: Supervisor) -> Supervisor:
     """The system with two backends."""
-    registry = running_supervisor.registry
-    for view in registry.get_all_backends(fresh=True):
-        registry.remove_backend(view.id)
+    registry = emptied(running_supervisor.registry)
     registry.add_backend(backend("b1", "m", "n"))
     registry.add_backend(backend("b2", "m"))
     return running_supervisor

@@ -8,7 +8,7 @@ import pytest
 
 from registry import Registry, Supervisor
 from tests.registry.seeds.crew import Crew
-from tests.registry.seeds.systems import clean
+from tests.registry.systems import emptied
 
 CREW = 4
 """How many processes work at the same time."""
@@ -24,7 +24,7 @@ def running_supervisor() -> Iterator[Supervisor]:
 @pytest.fixture
 def registry(running_supervisor: Supervisor) -> Registry:
     """The registry, with nothing in it."""
-    clean(running_supervisor.registry)
+    emptied(running_supervisor.registry)
     return running_supervisor.registry
 
 

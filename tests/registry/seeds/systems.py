@@ -20,12 +20,6 @@ def view_of(registry: Registry, id: str, *, fresh: bool = False) -> BackendView:
     return view
 
 
-def clean(registry: Registry) -> None:
-    """Remove all that is there."""
-    for view in registry.get_all_backends(fresh=True):
-        registry.remove_backend(view.id)
-
-
 @contextmanager
 def added(registry: Registry, id: str) -> Iterator[str]:
     """A backend that is there for the length of a block."""

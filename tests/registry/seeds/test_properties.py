@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from registry import Registry, Supervisor
 from tests.registry.seeds import jobs
 from tests.registry.seeds.crew import Crew
-from tests.registry.seeds.systems import added, clean, view_of
+from tests.registry.seeds.systems import added, view_of
 
 WITHIN_S = 30.0
 """The seed's bound for all properties together."""
@@ -31,8 +31,7 @@ def in_time() -> Iterator[None]:
 @pytest.fixture(scope="module")
 def emptied(running_supervisor: Supervisor) -> Registry:
     """The registry, empty at the first example; each example leaves it so."""
-    clean(running_supervisor.registry)
-    return running_supervisor.registry
+    return without_backends(running_supervisor.registry)
 
 
 @any_input

@@ -10,27 +10,7 @@ import pytest
 
 from registry import Backend, BackendStatus, BackendType, BackendView, DiscoverySource, Model, Registry
 from tests.registry.seeds.systems import view_of
-
-MODEL = Model(
-    id="llama3:70b",
-    name="Llama 3",
-    context_length=8192,
-    supports_vision=True,
-    supports_tools=True,
-    supports_json_mode=True,
-    max_output_tokens=512,
-)
-BACKEND = Backend(
-    url="http://gpu-1:8000",
-    id="gpu-1",
-    name="GPU 1",
-    backend_type=BackendType.VLLM,
-    models=(MODEL, Model(id="m")),
-    status=BackendStatus.UNHEALTHY,
-    priority=-5,
-    discovery_source=DiscoverySource.MDNS,
-    metadata={"rack": "7"},
-)
+from tests.registry.systems import WHOLE_BACKEND, WHOLE_MODEL
 
 
 def words(kind: type[StrEnum]) -> set[str]:
@@ -64,7 +44,7 @@ def test_discovery_source_serialization() -> None:
 
 def test_model_creation() -> None:
     """A model holds all that is given."""
-    assert MODEL.model_dump() == {
+    assert WHOLE_MODEL.model_dump() == {
         "id": "llama3:70b",
         "name": "Llama 3",
         "context_length": 8192,
@@ -77,31 +57,31 @@ def test_model_creation() -> None:
 
 def test_model_json_roundtrip(registry: Registry) -> None:
     """A model read from its JSON is equal to it, and so is one that was in the registry."""
-    assert Model.model_validate_json(MODEL.model_dump_json()) == MODEL
-    registry.add_backend(BACKEND)
-    assert view_of(registry, "gpu-1").models[0] == MODEL
+    assert Model.model_validate_json(WHOLE_MODEL.model_dump_json()) == WHOLE_MODEL
+    registry.add_backend(WHOLE_BACKEND)
+    assert view_of(registry, "gpu-1").models[0] == WHOLE_MODEL
 
 
 def test_backend_creation() -> None:
     """A backend holds all that is given."""
-    assert (BACKEND.id, BACKEND.name, BACKEND.url) == ("gpu-1", "GPU 1", "http://gpu-1:8000")
-    assert (BACKEND.backend_type, BACKEND.status) == (BackendType.VLLM, BackendStatus.UNHEALTHY)
-    assert (BACKEND.priority, BACKEND.discovery_source) == (-5, DiscoverySource.MDNS)
-    assert [model.id for model in BACKEND.models] == ["llama3:70b", "m"]
-    assert BACKEND.metadata == {"rack": "7"}
+    assert (WHOLE_BACKEND.id, WHOLE_BACKEND.name, WHOLE_BACKEND.url) == ("gpu-1", "GPU 1", "http://gpu-1:8000")
+    assert (WHOLE_BACKEND.backend_type, WHOLE_BACKEND.status) == (BackendType.VLLM, BackendStatus.UNHEALTHY)
+    assert (WHOLE_BACKEND.priority, WHOLE_BACKEND.discovery_source) == (-5, DiscoverySource.MDNS)
+    assert [model.id for model in WHOLE_BACKEND.models] == ["llama3:70b", "m"]
+    assert WHOLE_BACKEND.metadata == {"rack": "7"}
 
 
 def test_backend_view_from_backend(registry: Registry) -> None:
     """The view of a backend that was added shows all its fields."""
-    registry.add_backend(BACKEND)
+    registry.add_backend(WHOLE_BACKEND)
     view = view_of(registry, "gpu-1")
     for field in Backend.model_fields:
-        assert getattr(view, field) == getattr(BACKEND, field), field
+        assert getattr(view, field) == getattr(WHOLE_BACKEND, field), field
 
 
 def test_backend_view_json_roundtrip(registry: Registry) -> None:
     """A view read from its JSON is equal to it, counts, time and error included."""
-    registry.add_backend(BACKEND)
+    registry.add_backend(WHOLE_BACKEND)
     registry.update_status("gpu-1", BackendStatus.UNHEALTHY, "connection refused")
     registry.increment_pending("gpu-1")
     registry.increment_total_requests("gpu-1")
