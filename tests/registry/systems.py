@@ -20,7 +20,7 @@ WHOLE_BACKEND = Backend(
     name="GPU 1",
     backend_type=BackendType.VLLM,
     models=(WHOLE_MODEL, Model(id="m")),
-    status=BackendStatus.DRAINING,
+    status=BackendStatus.UNHEALTHY,
     priority=-5,
     discovery_source=DiscoverySource.MDNS,
     metadata={"rack": "7"},

@@ -48,7 +48,7 @@ def test_backend_json_roundtrip() -> None:
     text = WHOLE_BACKEND.model_dump_json()
     assert Backend.model_validate_json(text) == WHOLE_BACKEND
     assert json.loads(text)["backend_type"] == "vllm"
-    assert json.loads(text)["status"] == "draining"
+    assert json.loads(text)["status"] == "unhealthy"
 
 
 def test_view_of_a_state() -> None:

@@ -13,6 +13,7 @@ from registry import Registry, Supervisor
 from tests.registry.seeds import jobs
 from tests.registry.seeds.crew import Crew
 from tests.registry.seeds.systems import added, view_of
+from tests.registry.systems import emptied as without_backends
 
 WITHIN_S = 30.0
 """The seed's bound for all properties together."""
