@@ -12,7 +12,7 @@ import msgspec
 from actors.errors import StartFailed
 from actors.forks import LINEAGE
 from actors.processes.directory_lock import lock_directory
-from registry.kinds import Durability
+from registry.kinds import Durability, LogFormat
 from registry.owner import Options
 from registry.server_file import ServerFile, remove_server_file
 
@@ -71,16 +71,20 @@ class StateDirectory:
         return self.path / SOCKET
 
     def owner_options(
-        self, durability: Durability = Durability.PROCESS, *, recover: bool = False, json_log: bool = False
+        self,
+        durability: Durability = Durability.PROCESS,
+        *,
+        recover: bool = False,
+        log_format: LogFormat | None = None,
     ) -> bytes:
         """What the owner process is told of it.
 
         Args:
             durability: What an answered change outlives.
             recover: Whether a damaged journal is replaced by what is readable of it.
-            json_log: Whether it logs JSON.
+            log_format: How its log looks; None for the owner of a user's program.
         """
-        return msgspec.msgpack.encode(Options(str(self.path), self._ephemeral, durability, recover, json_log))
+        return msgspec.msgpack.encode(Options(str(self.path), self._ephemeral, durability, recover, log_format))
 
     def announce(self, url: str) -> None:
         """Let the command line of this machine find the server of this directory.

@@ -16,9 +16,9 @@ from actors.tables import Table
 from actors.views import View
 from registry import commands as c
 from registry.errors import DuplicateBackend, NoBackendAvailable
-from registry.kinds import BackendStatus, Durability, Outcome
+from registry.kinds import BackendStatus, Durability, LogFormat, Outcome
 from registry.metrics import BackendMetrics, Metrics
-from registry.owner_log import log_as_json
+from registry.owner_log import log_to_stderr
 from registry.state.backends import Backends
 from registry.state.leases import Leases
 from registry.state.line import Line
@@ -205,21 +205,20 @@ class Options(msgspec.Struct, frozen=True):
         ephemeral: Whether the directory is removed at the end.
         durability: What an answered change outlives.
         recover: Whether a damaged journal is replaced by what is readable of it.
-        json_log: Whether it logs JSON.
+        log_format: How its log looks; None for the owner of a user's program.
     """
 
     directory: str
     ephemeral: bool
     durability: Durability = Durability.PROCESS
     recover: bool = False
-    json_log: bool = False
+    log_format: LogFormat | None = None
 
 
 def build(options: bytes) -> tuple[Actor, Journal]:
     """The actor and its journal, for the owner process."""
     wanted = msgspec.msgpack.decode(options, type=Options)
-    if wanted.json_log:
-        log_as_json()
+    log_to_stderr(wanted.log_format)
     directory = Path(wanted.directory)
     actor = RegistryActor()
     path = directory / JOURNAL

@@ -1,4 +1,4 @@
-"""How the owner of a server logs as JSON: the lines of `registry.logs`.
+"""How the owner logs: the lines of `registry.logs`.
 
 Made without the library of that, which would double the time in which an owner starts after another one has died.
 """
@@ -10,6 +10,10 @@ from datetime import UTC, datetime
 
 import msgspec
 
+from registry.kinds import LogFormat
+
+PROCESS = "owner"
+
 
 class JsonLines(logging.Formatter):
     """One JSON object an event, with the fields that the other processes' lines have."""
@@ -19,16 +23,37 @@ class JsonLines(logging.Formatter):
         line = {
             "event": record.getMessage(),
             "level": record.levelname.lower(),
-            "timestamp": datetime.fromtimestamp(record.created, UTC).isoformat().replace("+00:00", "Z"),
-            "process": "owner",
+            "timestamp": _timestamp(record),
+            "process": PROCESS,
         }
         if record.exc_info:
             line["exception"] = self.formatException(record.exc_info)
         return msgspec.json.encode(line).decode()
 
 
-def log_as_json() -> None:
-    """Send the log of this process to standard error, as JSON."""
+class TextLines(logging.Formatter):
+    """One line an event, as the other processes write it; a traceback follows on lines of its own."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        """The line of an event."""
+        level = record.levelname.lower()
+        line = f"{_timestamp(record)} [{level:<9}] {record.getMessage():<30} process={PROCESS}"
+        return f"{line}\n{self.formatException(record.exc_info)}" if record.exc_info else line
+
+
+def _timestamp(record: logging.LogRecord) -> str:
+    return datetime.fromtimestamp(record.created, UTC).isoformat().replace("+00:00", "Z")
+
+
+def log_to_stderr(form: LogFormat | None) -> None:
+    """Send the log of this process to standard error.
+
+    Args:
+        form: How a line looks in a server; None for the owner of a user's program, whose supervisor logs so too.
+    """
+    if form is None:
+        logging.basicConfig(format="%(levelname)s %(name)s: %(message)s", level=logging.WARNING)
+        return
     handler = logging.StreamHandler()
-    handler.setFormatter(JsonLines())
+    handler.setFormatter(JsonLines() if form is LogFormat.JSON else TextLines())
     logging.basicConfig(handlers=[handler], level=logging.INFO, force=True)

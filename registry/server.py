@@ -21,7 +21,6 @@ from registry.discovery.process import DiscoveryStart
 from registry.gateway.http1.limits import ServerLimits, UpstreamLimits
 from registry.gateway.process import GatewayStart
 from registry.gateway.settings import GatewaySettings
-from registry.kinds import LogFormat
 from registry.logs import LogSettings, configure
 from registry.server_file import NAME
 
@@ -52,8 +51,7 @@ def serve(config: Config, *, recover: bool = False) -> None:
     with _listen(config.host, config.port) as listening:
         directory = StateDirectory(path, f"actor-registry (pid {os.getpid()})")
         try:
-            json_log = config.log_format is LogFormat.JSON
-            options = directory.owner_options(config.durability, recover=recover, json_log=json_log)
+            options = directory.owner_options(config.durability, recover=recover, log_format=config.log_format)
             owner = OwnerSpec("registry.owner:build", options, (directory.lock_fd,))
             supervisor = Supervisor(owner, attach=str(directory.socket))
             for spec in _workers(config, api_keys, admin_key, listening):

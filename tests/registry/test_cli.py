@@ -291,6 +291,20 @@ def test_json_log_of_a_fault_in_the_owner() -> None:
     assert line["exception"].endswith("ZeroDivisionError: it's zero")
 
 
+def test_text_log_of_the_owner(tmp_path: Path) -> None:
+    """Its lines look like those of all the other processes, and say whose they are."""
+    (tmp_path / "registry.db").write_bytes(b"garbage" * 1_000)
+    arguments = ("serve", "--port", "0", "--gateways", "1", "--data-dir", str(tmp_path), "--recover")
+    with program("-m", "registry", *arguments) as run:
+        serving(run)
+        run.kill(signal.SIGTERM)
+        assert run.ends() == 0
+        lines = run.stderr.splitlines()
+    form = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d+Z \[(info|warning|error) *\] .+ process=[a-z0-9-]+")
+    assert [line for line in lines if not form.fullmatch(line)] == []
+    assert any("begins anew" in line and line.endswith(" process=owner") for line in lines)
+
+
 @pytest.mark.parametrize(("version", "shown"), [((3, 10, 13), "3.10"), ((3, 9, 0), "3.9")])
 def test_old_python(monkeypatch: pytest.MonkeyPatch, version: tuple[int, int, int], shown: str) -> None:
     """An old Python is told what it lacks. Only its number is made up here: the real ones are not installed."""
