@@ -134,7 +134,10 @@ class Owner:
             now = self._clock.monotonic()
             if now >= self._next_tick:
                 self._tick(now)
-            more = self._observers.active and self._broadcast.send()
+            more = False
+            if self._observers.active and self._broadcast.is_due(now):
+                self._finish_turn()  # nobody is shown what is not stored
+                more = self._broadcast.send()
             if more or self._busy or self._mail.held:
                 ready = self._look()
             else:
