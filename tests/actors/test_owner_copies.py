@@ -3,6 +3,7 @@
 from typing import Any
 
 import msgspec
+import pytest
 
 from actors import frames
 from actors.actor import Context
@@ -19,7 +20,7 @@ def updates(worker: Worker) -> list[Update]:
     return found
 
 
-def test_nobody_is_shown_what_is_not_stored() -> None:
+def test_nobody_is_shown_what_is_not_stored(monkeypatch: pytest.MonkeyPatch) -> None:
     """Also if an update is due when somebody speaks in the midst of a turn."""
     with owner_by_hand(actor=CopiedActor()) as hand:
         flood, other, reader = hand.join(), hand.join(), hand.join()
@@ -36,7 +37,7 @@ def test_nobody_is_shown_what_is_not_stored() -> None:
                 hand.clock.advance(0.1)
             return apply(command, context)
 
-        hand.actor.apply = interrupted
+        monkeypatch.setattr(hand.actor, "apply", interrupted)
         other.ask(Put("a", "2"))
         hand.turn()
         flood.ask(*[Put("a", str(number)) for number in range(3, 100)], first=2)
