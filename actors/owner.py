@@ -149,7 +149,7 @@ class Owner:
                 if any(fd not in self._busy for fd, _ in ready):
                     self._alone_for = 0
                     self._finish_turn()  # who has asked for little does not wait for those who ask for much
-                if self._work():
+                if self._work() and not self._leaving:
                     continue  # what was done is stored with what they ask, and they do not wait for that
             self._finish_turn(ready)
             self._turn_times.note(time.perf_counter() - start)
