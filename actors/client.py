@@ -25,6 +25,9 @@ DEFAULT_TIMEOUT_S = 10.0
 READER_S = 0.01
 """How long a call whose time is over waits for what another thread has read already."""
 
+LAST_WORD_S = 0.02
+"""How long one that may have been granted something just then waits for the owner's last word on it."""
+
 
 class Client:
     """Asks the owner and waits.
@@ -320,6 +323,15 @@ class Client:
                 self._receive()
             if not call.done:
                 self.session.expire(call)
+                if call.on_orphans:
+                    self._hear_last_word(call)
+
+    def _hear_last_word(self, call: Call) -> None:
+        """What was granted before the owner read the Cancel is given back now: this process may not read again soon."""
+        self._send()
+        until = self._clock.monotonic() + LAST_WORD_S
+        while self.session.is_unanswered(call) and self._clock.monotonic() < until:
+            self._wait_safely(until)
 
     def _wait_safely(self, deadline: float) -> None:
         try:

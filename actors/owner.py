@@ -134,7 +134,10 @@ class Owner:
             now = self._clock.monotonic()
             if now >= self._next_tick:
                 self._tick(now)
-            more = self._observers.active and self._broadcast.send()
+            more = False
+            if self._observers.active and self._broadcast.is_due(now):
+                self._finish_turn()  # nobody is shown what is not stored
+                more = self._broadcast.send()
             if more or self._busy or self._mail.held:
                 ready = self._look()
             else:
@@ -146,7 +149,7 @@ class Owner:
                 if any(fd not in self._busy for fd, _ in ready):
                     self._alone_for = 0
                     self._finish_turn()  # who has asked for little does not wait for those who ask for much
-                if self._work():
+                if self._work() and not self._leaving:
                     continue  # what was done is stored with what they ask, and they do not wait for that
             self._finish_turn(ready)
             self._turn_times.note(time.perf_counter() - start)

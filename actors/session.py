@@ -148,6 +148,10 @@ class Session:
         """How many commands have no answer yet."""
         return len(self._calls)
 
+    def is_unanswered(self, call: Call) -> bool:
+        """Whether the answer to a call is still to come, also if nobody waits for it any more."""
+        return call.number in self._calls
+
     def call(
         self,
         command: bytes,

@@ -164,7 +164,9 @@ class RegistryActor(Actor):
             return grant
         if not command.wait:
             raise NoBackendAvailable(model, BUSY_RETRY_AFTER_S, busy=True)
-        waiting = WaitingRecord(model, exclude, lease_s, command.priority, context.monotonic_s)
+        waiting = WaitingRecord(
+            model, exclude, lease_s, command.priority, context.monotonic_s, deadline_s=context.deadline_s
+        )
         self.switchboard.wait(waiting, context)
         return LATER
 

@@ -30,8 +30,8 @@ _NOTHING_COUNTED = CountsRecord()
 class BackendReplica:
     """The reads of `registry.operations` by the same names, and what is derived from the copy for them.
 
-    Views are made when they are first asked for and kept until something of them changes. What returns several of
-    them holds the lock, so that no update is seen in part; a read of one needs none.
+    Views are made when they are first asked for and kept until something of them changes. What depends on
+    several of them holds the lock, so that no update is seen in part; a read of one view that is made needs none.
 
     Args:
         clock: The time.
@@ -107,15 +107,21 @@ class BackendReplica:
 
     def backend_count(self) -> Any:
         """Number of backends."""
-        return len(self._records)
+        with self._lock():
+            return len(self._records)
 
     def model_count(self) -> Any:
         """Number of distinct models of all backends."""
-        return len(self._by_model)
+        with self._lock():
+            return len(self._by_model)
 
     def has_backend_url(self, url: str) -> Any:
         """Whether a backend has this URL."""
-        return normalise_url(url) in self._urls if _is_text(url, MAX_URL) else ASK
+        if not _is_text(url, MAX_URL):
+            return ASK
+        wanted = normalise_url(url)
+        with self._lock():
+            return wanted in self._urls
 
     def _all(self) -> Any:
         return self.replica.rows(BACKENDS.name).values()

@@ -34,6 +34,11 @@ class Broadcast:
         """When there is something to be sent, on the monotonic clock."""
         return self._publisher.due_at
 
+    def is_due(self, now: float) -> bool:
+        """Whether there is something for `send` to do, or to say."""
+        publisher = self._publisher
+        return publisher.due_at <= now or bool(publisher.joining) or self._watchers.behind
+
     def send(self) -> bool:
         """Send the updates that are due, and a piece of a snapshot; whether there is more to be said at once."""
         publisher = self._publisher

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Annotated
 
 import msgspec
@@ -106,6 +107,7 @@ class WaitingRecord(msgspec.Struct, frozen=True, array_like=True):
         priority: Lower is served first.
         since_s: Instant on `CLOCK_MONOTONIC` of its arrival.
         arrival: Number of its arrival, which rises from one to the next.
+        deadline_s: Instant on `CLOCK_MONOTONIC` after which it is not served.
     """
 
     model: str
@@ -114,6 +116,7 @@ class WaitingRecord(msgspec.Struct, frozen=True, array_like=True):
     priority: int
     since_s: float
     arrival: int = 0
+    deadline_s: float = math.inf
 
 
 class HistogramRecord(msgspec.Struct, frozen=True, array_like=True):

@@ -77,7 +77,7 @@ class Switchboard:
         while models:
             served = []
             for model in models:
-                first = self._first(model)
+                first = self._first(model, context.monotonic_s)
                 if first is not None:
                     served.append((first, model))
             if not served:
@@ -93,13 +93,15 @@ class Switchboard:
                 self._line.leave(call)
                 context.refuse(call, self._unavailable(model))
 
-    def _first(self, model: str) -> tuple[Place, CallId, str] | None:
+    def _first(self, model: str, now_s: float) -> tuple[Place, CallId, str] | None:
         """The first in the line of a model who can be served, and with which backend."""
         choice = self._choice
         routable = choice.candidates(model)
         if not routable or choice.best(routable) is None:
             return None
         for place, call, waiting in self._line.in_order(model):
+            if waiting.deadline_s < now_s:
+                continue  # it may never read its grant; the next tick takes it out of the line
             backend = choice.best(choice.candidates(model, waiting.exclude))
             if backend is not None:
                 return place, call, backend

@@ -76,14 +76,17 @@ class ByHand:
         journal: Where durable changes go.
         log: What a life before has left; this one takes a duplicate of it.
         epoch: The number of the life.
+        actor: What it owns; a `CounterActor` unless told otherwise.
     """
 
-    def __init__(self, journal: Journal | None = None, log: SessionLog | None = None, epoch: int = 1) -> None:
+    def __init__(
+        self, journal: Journal | None = None, log: SessionLog | None = None, epoch: int = 1, actor: Any = None
+    ) -> None:
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         self.line: Control[Any] = Control(ours, FromOwner)
         self.theirs: Control[Any] = Control(theirs, ToChild)
         self.clock = ManualClock()
-        self.actor = CounterActor()
+        self.actor = actor or CounterActor()
         self.log = SessionLog.create() if log is None else duplicate(log)
         self.engine = Engine(self.actor, journal or NoJournal(), self.log, self.clock, epoch)
         self.known = self.engine.recover()

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 import uvloop
 
+from actors import client as client_module
 from actors.aio import AsyncClient
 from actors.channel import Channel
 from actors.client import Client
@@ -136,6 +137,26 @@ def test_a_late_grant_is_given_back(silent: SilentOwner, make: Make) -> None:
     silent.answer(ask.number + 2, None)
     face.ask(Get("a"))
     assert any(decode(ask.command) == {"type": "GiveBack"} for ask in silent.asked())
+
+
+def test_a_grant_at_the_very_deadline_is_given_back_though_nobody_reads_on(
+    silent: SilentOwner, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It was under way when the caller gave up; a blocking process that says nothing more would keep it."""
+    monkeypatch.setattr(client_module, "LAST_WORD_S", 10.0)
+    client = Client(silent.workers_end)
+
+    def grant_too_late() -> None:
+        until(lambda: Cancel(1) in silent.heard(), "the caller gives up")
+        silent.answer(1, 7)
+
+    thread = threading.Thread(target=grant_too_late)
+    thread.start()
+    with pytest.raises(CallTimeout):
+        client.ask(encode(Take()), timeout=0.05, changes=False, on_orphan=lambda _: encode(GiveBack()))
+    thread.join()
+    until(lambda: any(decode(ask.command) == {"type": "GiveBack"} for ask in silent.asked()), "it is given back")
+    client.close()
 
 
 def test_what_is_told_is_done(owner: LocalOwner, make: Make) -> None:

@@ -11,6 +11,7 @@ from actors.actor import Context
 from actors.channel import DEFAULT_LIMIT
 from actors.frames import MAX_RANGES, Acked, Cancel, Hello
 from actors.owner import CROWDED, LONE, LONE_AFTER, MOST_HELD
+from actors.processes.control import Leave
 from actors.turns.members import FRAME_BYTES, UNSENT_BYTES
 from tests.actors.by_hand import ByHand, Worker
 from tests.actors.counter import Increment, Nested, Queue, Repeat
@@ -119,6 +120,25 @@ def test_who_comes_in_the_midst_of_a_turn_is_served_in_it(
     hand.turn()
     assert served.index(other.number) <= LONE.slice_bytes // FRAME_BYTES + 1
     assert other.hear() == [1]
+
+
+def test_who_leaves_in_the_midst_of_a_turn_stores_it(hand: ByHand, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nothing is left done and not stored when the journal is closed."""
+    flood, other = hand.join(), hand.join()
+    apply = hand.actor.apply
+
+    def interrupted(command: Any, context: Context) -> Any:
+        if context.session == flood.number:
+            other.ask(Increment("b"), first=context.number)
+        if context.number == 1:
+            hand.line.send(Leave())
+        return apply(command, context)
+
+    monkeypatch.setattr(hand.actor, "apply", interrupted)
+    flood.ask(*MANY)
+    hand.turn()
+    assert hand.engine.commands > 1
+    assert hand.engine.turn.is_empty
 
 
 def test_after_a_while_alone_the_turns_are_large_again(hand: ByHand) -> None:

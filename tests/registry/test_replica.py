@@ -354,6 +354,37 @@ def test_the_copy_of_a_fork_is_its_own(supervisor: Supervisor) -> None:
     registry.close()
 
 
+def test_no_other_thread_counts_in_the_midst_of_an_update(
+    supervisor: Supervisor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What is counted has all of an atomic batch or nothing of it, as the lists have."""
+    registry = copying(Registry(supervisor._handle.attach()))
+    registry.copy.replica.current_until = float("inf")  # as if it had been read just now
+    counted: list[Any] = []
+    counting = [
+        threading.Thread(target=lambda: counted.append(registry.backend_count())),
+        threading.Thread(target=lambda: counted.append(registry.model_count())),
+        threading.Thread(target=lambda: counted.append(registry.has_backend_url("http://b3:8000"))),
+    ]
+    changed = registry.copy.changed
+
+    def slowly(view: str, key: str, record: Any) -> None:
+        changed(view, key, record)
+        if (view, key) == ("backends", "b3"):
+            for thread in counting:
+                thread.start()
+            for thread in counting:
+                thread.join(0.02)
+
+    monkeypatch.setattr(registry.copy, "changed", slowly)
+    added = [backend("b3", "o"), backend("b4", "p")]
+    registry.batch([Registry.add_backend.call(one) for one in added], atomic=True)
+    for thread in counting:
+        thread.join()
+    assert sorted(counted) == [True, 4, 4]
+    registry.close()
+
+
 def test_a_closed_registry_reads_nothing(make: Make) -> None:
     """The copy ends with the session."""
     registry = copying(make())

@@ -248,6 +248,19 @@ def test_the_deadline_ends_the_waiting() -> None:
     assert life.served(patient) == [True]
 
 
+def test_nothing_is_given_after_the_deadline() -> None:
+    """An owner that was stopped reads a release before its next tick: whoever has given up meanwhile is passed over."""
+    life, lease = busy()
+    late, patient = life.wait(2, deadline_s=life.clock.monotonic() + 5), life.wait(3)
+    life.clock.advance(5.1)
+    life.release(lease)
+    assert life.served(late, patient) == [False, True]
+    life.tick()
+    with pytest.raises(CallTimeout):
+        life.answer(late)
+    assert not len(life.actor.line.records)
+
+
 def test_who_gives_up_or_dies_leaves_the_line() -> None:
     """What is freed goes to those who are still there."""
     life, lease = busy()
