@@ -9,6 +9,7 @@ import signal
 import threading
 from collections import Counter
 from pathlib import Path
+from typing import Any
 
 import psutil
 import pytest
@@ -138,6 +139,27 @@ def test_name_that_is_taken(supervisor: Supervisor) -> None:
     assert first.join(10) == Exit(None, signal.SIGKILL)
     again = supervisor.spawn_with(Restart.TEMPORARY, "named", workers.leave, 4)
     assert again.join(10) == Exit(4, None)
+
+
+@pytest.mark.parametrize(
+    ("restart", "name", "reason"),
+    [
+        ("crasher", None, "restart must be one of Restart.PERMANENT, Restart.TRANSIENT, Restart.TEMPORARY"),
+        ([], None, "restart must be one of"),
+        (Restart.TEMPORARY, 5, "name must be 1 to 200 printable characters, or None, not 5"),
+        (Restart.TEMPORARY, "", "name must be"),
+        (Restart.TEMPORARY, "x" * 201, "name must be"),
+        (Restart.TEMPORARY, "\ud800", "name must be"),
+    ],
+)
+def test_what_no_worker_can_be_spawned_with(
+    running_supervisor: Supervisor, restart: Any, name: Any, reason: str
+) -> None:
+    """A wrong policy or name is refused with a sentence, and the system goes on."""
+    before = running_supervisor.processes()
+    with pytest.raises(ValueError, match=reason):
+        running_supervisor.spawn_with(restart, name, workers.leave, 0)
+    assert running_supervisor.processes() == before
 
 
 def test_unpicklable_function(running_supervisor: Supervisor) -> None:
