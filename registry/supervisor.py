@@ -59,6 +59,9 @@ class Worker:
         self._handle = handle
         self.name = name
 
+    def __repr__(self) -> str:
+        return f"<Worker {self.name!r}>"
+
     @property
     def pid(self) -> int | None:
         """Its process id at this moment; None between two lives and after the last."""

@@ -87,6 +87,7 @@ def test_join_tells_the_exit_code(supervisor: Supervisor, restart: Restart, code
     assert worker.join(10) == Exit(expected, None)
     assert worker.join(10) == Exit(expected, None)
     assert worker.pid is None
+    assert repr(worker) == f"<Worker {worker.name!r}>"
 
 
 def test_exception_is_an_exit_code_of_one(supervisor: Supervisor) -> None:
