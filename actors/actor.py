@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, ClassVar
 
 import msgspec
@@ -81,6 +81,10 @@ class Actor(ABC):
 
     commands: ClassVar[Any]
     """The type of the commands: a union of tagged msgspec structs. What does not fit it never reaches `apply`."""
+
+    name_of: Callable[[int], str] = staticmethod(lambda _: "")
+    """The name of a session's process, empty if nobody knows it; set by what runs the actor. For people: no state may
+    depend on it, because a session may be known before its name is."""
 
     @property
     @abstractmethod

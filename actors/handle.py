@@ -17,7 +17,9 @@ import msgspec
 
 from actors.channel import Channel
 from actors.errors import (
+    UNDECODABLE,
     CallTimeout,
+    MessageInvalid,
     QueueClosed,
     QueueError,
     StartedElsewhere,
@@ -36,6 +38,8 @@ from actors.processes.signals import watch_signals
 from actors.processes.stacks import REQUEST
 from actors.statistics import SupervisorStatistics
 from actors.supervisor import Supervisor
+
+logger = logging.getLogger(__name__)
 
 START_TIMEOUT_S = 30.0
 
@@ -123,6 +127,16 @@ class Settings(msgspec.Struct, frozen=True):
 
 Request = Spawn | Attach | Await | Status | DumpStacks | Stop
 FromSupervisor = Ready | Failed | Done | Refusal
+
+
+class _Numbered(msgspec.Struct):
+    """What can be read of a request whose other fields make no sense."""
+
+    id: int
+
+
+_decode_request = msgspec.msgpack.Decoder(Request).decode
+_decode_number = msgspec.msgpack.Decoder(_Numbered).decode
 
 
 class Handle:
@@ -309,7 +323,7 @@ class _Service:
         spec = OwnerSpec(settings.actor, settings.options, tuple(child.fds), settings.hang_s, settings.ready_within_s)
         self._supervisor = Supervisor(spec, attach=settings.attach)
         self._control: Control[Any] = child.control
-        self._control.expect(Request)
+        self._control.expect(msgspec.Raw)  # what is no request has a number all the same, by which it is refused
         # The user's process itself is watched too: a child that it has forked may keep the control line open.
         self._user = os.pidfd_open(os.getppid())
 
@@ -330,6 +344,8 @@ class _Service:
         try:
             while (received := self._control.receive()) is not None:
                 self._hear(*received)
+        except MessageInvalid as error:
+            logger.warning("from the program that started the system: %s", error)
         except QueueClosed:
             self._user_gone()
 
@@ -338,7 +354,14 @@ class _Service:
             self._supervisor.reactor.forget(fd)
         self._supervisor.stop("the program that started the system has ended", self._settings.stop_budget_s)
 
-    def _hear(self, request: Request, fds: list[int]) -> None:
+    def _hear(self, message: msgspec.Raw, fds: list[int]) -> None:
+        try:
+            request = _decode_request(message)
+        except UNDECODABLE as error:
+            for fd in fds:
+                os.close(fd)
+            self._refuse(message, f"the supervisor does not understand the request: {error}")
+            return
         if isinstance(request, Stop):
             self._supervisor.stop("asked to stop", request.budget_s)
             return
@@ -346,6 +369,11 @@ class _Service:
             self._do(request, fds)
         except (SupervisorError, OSError) as error:
             self._say(Refusal(request.id, str(error)))
+
+    def _refuse(self, message: msgspec.Raw, reason: str) -> None:
+        logger.warning("%s", reason)
+        with contextlib.suppress(*UNDECODABLE):  # what has no number awaits no answer
+            self._say(Refusal(_decode_number(message).id, reason))
 
     def _do(self, request: Spawn | Attach | Await | Status | DumpStacks, fds: list[int]) -> None:
         id = request.id

@@ -296,6 +296,7 @@ class Supervisor:
                 self._tell_if_ready()
             case Failed():
                 member.failure = message.reason
+                member.hopeless = message.hopeless
             case Ended() | FreshLog():
                 self._keeper.heard(message, fds)
         for fd in fds:
@@ -324,7 +325,7 @@ class Supervisor:
             self._owner_ended(end)
             return
         self._keeper.leave(member.session, end)
-        if self._stopping is None and member.history.wanted(end):
+        if self._stopping is None and not member.hopeless and member.history.wanted(end):
             self._restart(member, end)
             return
         self._gone(member, end)
@@ -377,7 +378,7 @@ class Supervisor:
         now = self._clock.monotonic()
         started = member.ready_at is not None
         lived_s = now - member.ready_at if member.ready_at is not None else None
-        why = f"{member.spec.name}: {member.failure or member.killed or end}"
+        name, reason = member.spec.name, member.failure or member.killed or end
         if member is self._owner and not started and self._keeper.epoch == 1:
             self._give_up(StartFailed(member.failure or f"the owner did not start ({end})"), member, end)
             return
@@ -387,9 +388,9 @@ class Supervisor:
         delay_s = member.history.excuse() if excused else member.history.next_delay(now, lived_s)
         if delay_s is None:
             what = "crashed" if started else "failed to start"
-            self._give_up(TooManyRestarts(f"{why}; it {what} too often, so the system stops"), member, end)
+            self._give_up(TooManyRestarts(f"{name}: {reason}; it {what} too often, so the system stops"), member, end)
             return
-        logger.warning("%s%s; starting it again%s", why, "" if started else " before it was ready", _in(delay_s))
+        logger.warning("%s%s: %s; starting it again%s", name, "" if started else " did not start", reason, _in(delay_s))
         member.ready_at = None
         start = self._start_owner if member is self._owner else functools.partial(self._start_worker, member)
         member.restart = self.reactor.after(delay_s, start)

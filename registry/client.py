@@ -14,11 +14,21 @@ from actors.channel import Channel
 from actors.client import DEFAULT_TIMEOUT_S, Client
 from actors.errors import CommandError
 from actors.forks import Rejoin, cannot_rejoin
+from actors.session import Session
 from actors.statistics import OwnerStatistics, ReplicaStatistics, SessionStatistics
 from registry import commands as c
 from registry.kinds import Outcome
 from registry.models import Change, Lease
-from registry.operations import NOTHING, AsyncFace, BlockingFace, Call, Operations, release_command, results_of
+from registry.operations import (
+    NOTHING,
+    AsyncFace,
+    BlockingFace,
+    Call,
+    Operations,
+    asked_of,
+    release_command,
+    results_of,
+)
 from registry.replica import BackendReplica
 from registry.watching import AsyncChanges, Changes, HistoryReading
 
@@ -66,8 +76,9 @@ class Registry(Operations, BlockingFace):
 
         Raises:
             CallError: The whole batch was refused, or nothing is known of it; see `actors.errors`.
+            InvalidField: `calls` is no list of calls.
         """
-        asked = [call for call in calls if not call.inert]
+        asked = asked_of(calls)
         outcomes = self._client.batch(
             [call.command for call in asked],
             atomic=atomic,
@@ -148,6 +159,9 @@ class Registry(Operations, BlockingFace):
         """Leave: the owner takes back all that this process holds."""
         self._client.close()
 
+    def __repr__(self) -> str:
+        return _shown(self, self._client.session)
+
     def __enter__(self) -> Self:
         return self
 
@@ -184,7 +198,7 @@ class AsyncRegistry(Operations, AsyncFace):
         self, calls: Sequence[Call[Any]], *, atomic: bool = False, timeout: float = DEFAULT_TIMEOUT_S
     ) -> list[Any]:
         """Do several operations with nothing of others in between; see `Registry.batch`."""
-        asked = [call for call in calls if not call.inert]
+        asked = asked_of(calls)
         outcomes = await self._client.batch(
             [call.command for call in asked],
             atomic=atomic,
@@ -255,6 +269,9 @@ class AsyncRegistry(Operations, AsyncFace):
         """Leave: the owner takes back all that this process holds."""
         self._client.close()
 
+    def __repr__(self) -> str:
+        return _shown(self, self._client.session)
+
     async def __aenter__(self) -> Self:
         return self
 
@@ -262,3 +279,8 @@ class AsyncRegistry(Operations, AsyncFace):
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
         self.close()
+
+
+def _shown(face: Registry | AsyncRegistry, session: Session) -> str:
+    which = f"session {session.number}" if session.number else "not yet greeted"
+    return f"<{type(face).__name__} {which}{', closed' if session.is_closed() else ''}>"

@@ -170,7 +170,7 @@ class LeaseNotFound(RegistryError):
     """There is no such lease, or not of this session: given back before, expired, taken back, or another's."""
 
     def __init__(self, lease: int) -> None:
-        super().__init__(f"no such lease, or not one of this session: {lease}", lease=lease)
+        super().__init__(f"lease not found: {lease}", lease=lease)
         self.lease = lease
 
 

@@ -238,7 +238,8 @@ class LeaseView(BaseModel):
         id: Its number.
         backend: Id of the backend.
         model: The model asked for.
-        session: Who holds it.
+        session: Number of the session that holds it.
+        holder: Name of that session's process, as in the history; empty if nobody knows it.
         age_s: Seconds since it was granted.
         remaining_s: Seconds until it is taken back by itself; below 0 if that is overdue by a moment.
     """
@@ -249,6 +250,7 @@ class LeaseView(BaseModel):
     backend: str
     model: str
     session: int
+    holder: str
     age_s: float
     remaining_s: float
 

@@ -22,7 +22,7 @@ from registry.owner_log import log_to_stderr
 from registry.state.backends import Backends
 from registry.state.leases import Leases
 from registry.state.line import Line
-from registry.state.records import BackendListing, BackendState, WaitingRecord
+from registry.state.records import BackendListing, BackendState, HeldLease, WaitingRecord
 from registry.state.switchboard import BUSY_RETRY_AFTER_S, Switchboard
 from registry.state.traffic import Traffic, histograms
 from registry.stores.recovery import recover
@@ -68,8 +68,8 @@ class RegistryActor(Actor):
             c.UpdateLatency: lambda command, _: self.backends.update_latency(command.id, command.latency_ms),
             c.Acquire: self._acquire,
             c.Release: self._release,
-            c.ForceRelease: lambda command, context: self.leases.force_release(command.lease, context.monotonic_s),
-            c.GetLeases: lambda command, context: self.leases.held(command.backend, context.monotonic_s),
+            c.ForceRelease: self._force_release,
+            c.GetLeases: self._get_leases,
             c.CountHttpError: lambda command, _: self.traffic.count_http_error(command.code),
             c.GetMetrics: self._get_metrics,
         }
@@ -176,6 +176,12 @@ class RegistryActor(Actor):
         if lease.backend in self.backends.records:
             self.backends.request_ended(lease.backend, measured_ms)
             self.traffic.count(lease.backend, lease.model, command.outcome, measured_ms, command.first_byte_ms)
+
+    def _force_release(self, command: c.ForceRelease, context: Context) -> HeldLease:
+        return self.leases.force_release(command.lease, context.monotonic_s, self.name_of)
+
+    def _get_leases(self, command: c.GetLeases, context: Context) -> list[HeldLease]:
+        return self.leases.held(command.backend, context.monotonic_s, self.name_of)
 
     def _get_metrics(self, _: c.GetMetrics, context: Context) -> Metrics:
         return Metrics(

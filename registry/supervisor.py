@@ -38,6 +38,9 @@ WorkerFunction = (
 READY_WITHIN_S = 1_800.0
 """How long a worker process may take to import what its function needs, which may load whatever it likes."""
 
+MAX_NAME = 200
+"""Longest name of a worker, in characters."""
+
 MAX_LOG_LEVEL = 100
 """Above all that is logged."""
 
@@ -55,6 +58,9 @@ class Worker:
     def __init__(self, handle: Handle, name: str) -> None:
         self._handle = handle
         self.name = name
+
+    def __repr__(self) -> str:
+        return f"<Worker {self.name!r}>"
 
     @property
     def pid(self) -> int | None:
@@ -164,7 +170,7 @@ class Supervisor:
 
         Args:
             restart: Which ends of the process make it start again.
-            name: Its name, unique in the system; made from the function's unless given.
+            name: Its name, unique in the system, 1 to 200 printable characters; None to make it from the function's.
             function: A function of a module; it and its arguments must be picklable. A plain one is handed a
                 `Registry`; an `async def` is handed an `AsyncRegistry` and run in an event loop.
             *args: Its arguments after the registry.
@@ -172,10 +178,14 @@ class Supervisor:
 
         Raises:
             SupervisorError: The function cannot be packed, or the name is taken.
+            ValueError: `restart` is no `Restart`, or the name cannot be one.
         """
+        _check_restart(restart)
+        if name is not None:
+            _check_name(name)
         payload = pack(function, args, kwargs)
         name = name or f"{getattr(function, '__name__', type(function).__name__)}-{next(self._numbers)}"
-        policy = RestartPolicy(restart=restart)
+        policy = RestartPolicy(restart=Restart(restart))
         self._handle.spawn(name, "registry.supervisor:run_worker", payload, policy, READY_WITHIN_S)
         return Worker(self._handle, name)
 
@@ -223,6 +233,17 @@ class Supervisor:
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
         self.stop()
+
+
+def _check_restart(restart: object) -> None:
+    if restart not in list(Restart):
+        choices = ", ".join(f"Restart.{choice.name}" for choice in Restart)
+        raise ValueError(f"restart must be one of {choices}, not {restart!r:.200}")
+
+
+def _check_name(name: object) -> None:
+    if not isinstance(name, str) or not 1 <= len(name) <= MAX_NAME or not name.isprintable():
+        raise ValueError(f"name must be 1 to {MAX_NAME} printable characters, or None, not {name!r:.200}")
 
 
 def run_worker(child: Child) -> None:

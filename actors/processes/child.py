@@ -16,7 +16,7 @@ from typing import Any
 
 from actors.attach import attach
 from actors.channel import Channel
-from actors.errors import AttachFailed, QueueClosed, SupervisorError
+from actors.errors import AttachFailed, MissingMainGuard, QueueClosed, SupervisorError
 from actors.forks import LINEAGE
 from actors.processes.control import Control, Failed, Ready, Start, ToChild, read_payload
 from actors.processes.stacks import write_stacks_on_request
@@ -113,7 +113,8 @@ def main(fd: int) -> None:
     try:
         target(Child(control, start, fds))
     except SupervisorError as error:
-        control.send(Failed(str(error)[:_MAX_REASON]))
+        # The script will not have changed by the next life.
+        control.send(Failed(str(error)[:_MAX_REASON], hopeless=isinstance(error, MissingMainGuard)))
         sys.exit(1)
 
 

@@ -120,6 +120,7 @@ class Member:
         session: Its session; 0 for the owner.
         ready_at: Since when it works, on the monotonic clock; None if it does not yet.
         failure: Why it could not start, in its own words if it had any.
+        hopeless: Whether every other life would fail to start in the same way.
         killed: Why the supervisor has killed it.
         overdue: When it should be ready.
         restart: When the next life begins.
@@ -134,6 +135,7 @@ class Member:
         self.session = 0
         self.ready_at: float | None = None
         self.failure: str | None = None
+        self.hopeless = False
         self.killed: str | None = None
         self.overdue: Timer | None = None
         self.restart: Timer | None = None

@@ -96,9 +96,15 @@ class Ready(msgspec.Struct, frozen=True, tag=True):
 
 
 class Failed(msgspec.Struct, frozen=True, tag=True):
-    """From a child: it cannot work, and why; it ends."""
+    """From a child: it cannot work, and why; it ends.
+
+    Attributes:
+        reason: Why.
+        hopeless: Whether there is no use in starting it again.
+    """
 
     reason: str
+    hopeless: bool = False
 
 
 class Ended(msgspec.Struct, frozen=True, tag=True):

@@ -106,6 +106,7 @@ class Engine:
         self._mark: Callable[[int, int], None] = pulse.mark if pulse is not None else lambda _, __: None
         self._decode = msgspec.msgpack.Decoder(actor.commands).decode
         self._peers = self.turn.peers
+        actor.name_of = lambda session: self.turn.names.get(session, "")
         self._crashed: set[CallId] = set()
         self._postponed: list[tuple[int, Exit | None]] = []
 

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+from http import HTTPStatus
 
 from fastapi import FastAPI
+from starlette.requests import Request
+from starlette.responses import RedirectResponse, Response
 
 from registry.api.asked import AskedRegistry
 from registry.api.backends import Backends
@@ -46,6 +49,7 @@ def create_app(registry: AskedRegistry, *, leaving: asyncio.Event, admin_key: st
     app.router.route_class = ControlRoute
     for part in (Backends(registry), Leases(registry), Changes(registry, leaving), StatusPage(registry)):
         part.add_to(app.router)
+    app.add_route("/", _to_docs, include_in_schema=False)
     probes = Probes(registry, leaving)
     app.add_route("/health", probes.health, include_in_schema=False)
     app.add_route("/livez", probes.live, include_in_schema=False)
@@ -54,3 +58,8 @@ def create_app(registry: AskedRegistry, *, leaving: asyncio.Event, admin_key: st
     DocsPage(app.title).add_to(app.router)
     app.openapi = document(app, has_key=admin_key is not None)  # type: ignore[method-assign]  # as FastAPI's guide does
     return app
+
+
+async def _to_docs(request: Request) -> Response:  # noqa: ARG001 -- a Starlette endpoint
+    """`GET /`: whoever looks in with a browser finds what there is."""
+    return RedirectResponse("/docs", HTTPStatus.FOUND)

@@ -37,22 +37,25 @@ class Backends:
     def add_to(self, router: APIRouter) -> None:
         """Add the paths."""
         add, all_of_them, one = router.add_api_route, "/backends", "/backends/{id:backend_id}"
-        add(all_of_them, self.list, methods=["GET"], responses=problems())
+        add(all_of_them, self.list, methods=["GET"], summary="List backends", responses=problems())
         add(
             all_of_them,
             self.add,
             methods=["POST"],
+            summary="Add a backend",
             status_code=HTTPStatus.CREATED,
             responses={**CREATED, **problems(*WITH_BODY, 409)},
         )
         created: Responses = {201: {**CREATED[201], "model": BackendView}}
-        add(one, self.get, methods=["GET"], responses={**FOUND, **problems(404)})
-        add(one, self.put, methods=["PUT"], responses={**FOUND, **created, **problems(*WITH_BODY, 409, 412)})
-        add(one, self.patch, methods=["PATCH"], responses={**FOUND, **problems(*WITH_BODY, 404, 412)})
-        add(one, self.remove, methods=["DELETE"], responses=problems(*WRITING, 404, 412))
+        add(one, self.get, methods=["GET"], summary="Show a backend", responses={**FOUND, **problems(404)})
+        put: Responses = {**FOUND, **created, **problems(*WITH_BODY, 409, 412)}
+        add(one, self.put, methods=["PUT"], summary="Add or replace a backend", responses=put)
+        patched: Responses = {**FOUND, **problems(*WITH_BODY, 404, 412)}
+        add(one, self.patch, methods=["PATCH"], summary="Change a backend", responses=patched)
+        add(one, self.remove, methods=["DELETE"], summary="Remove a backend", responses=problems(*WRITING, 404, 412))
         acting: Responses = {**FOUND, **problems(*WRITING, 404)}
-        add("/backends/{id:path}/drain", self.drain, methods=["POST"], responses=acting)
-        add("/backends/{id:path}/undrain", self.undrain, methods=["POST"], responses=acting)
+        add("/backends/{id:path}/drain", self.drain, methods=["POST"], summary="Drain a backend", responses=acting)
+        add("/backends/{id:path}/undrain", self.undrain, methods=["POST"], summary="End a drain", responses=acting)
 
     async def list(
         self,

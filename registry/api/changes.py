@@ -55,11 +55,12 @@ class Changes:
 
     def add_to(self, router: APIRouter) -> None:
         """Add the paths."""
-        router.add_api_route("/history", self.history, methods=["GET"], responses=problems(410))
+        router.add_api_route("/history", self.history, methods=["GET"], summary="List changes", responses=problems(410))
         router.add_api_route(
             "/watch",
             self.watch,
             methods=["GET"],
+            summary="Watch changes",
             response_class=EventStream,
             response_description="Server-sent events: the data of each is a change, its id the change's revision.",
             responses=problems(410),

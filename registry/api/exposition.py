@@ -55,7 +55,7 @@ class _SnapshotCollector(Collector):
         snapshot = self._snapshot
         yield _gauge("epoch", "Number of the owner's life", snapshot.epoch)
         yield _gauge("revision", "Number of the last durable change", snapshot.revision)
-        yield _gauge("leases", "Requests in flight", snapshot.leases)
+        yield _gauge("leases", "Leases that are held now, on all backends", snapshot.leases)
         yield from self._backends()
         yield self._requests()
         yield _histogram("request_duration_seconds", "From lease to release", snapshot.durations)
@@ -74,7 +74,8 @@ class _SnapshotCollector(Collector):
         for status in BackendStatus:
             backends.add_metric([status.value], by_status[status.value])
         yield backends
-        pending = GaugeMetricFamily(PREFIX + "pending_requests", "Requests in flight", labels=["backend"])
+        meaning = "Requests in flight: leases, and what processes have counted themselves"
+        pending = GaugeMetricFamily(PREFIX + "pending_requests", meaning, labels=["backend"])
         for backend in self._snapshot.backends:
             pending.add_metric([backend.id], backend.pending_requests)
         yield pending

@@ -31,8 +31,11 @@ class Leases:
 
     def add_to(self, router: APIRouter) -> None:
         """Add the paths."""
-        router.add_api_route("/leases", self.list, methods=["GET"], responses=problems())
-        router.add_api_route("/leases/{id}", self.release, methods=["DELETE"], responses=problems(*WRITING, 404))
+        router.add_api_route("/leases", self.list, methods=["GET"], summary="List leases", responses=problems())
+        missing = problems(*WRITING, 404)
+        router.add_api_route(
+            "/leases/{id}", self.release, methods=["DELETE"], summary="Release a lease", responses=missing
+        )
 
     async def list(self, backend: BackendFilter = None) -> LeaseList:
         """Who has a request in flight on which backend, oldest first."""

@@ -49,10 +49,13 @@ class AdminKey:
         if self._key is None:
             return
         scheme, _, given = (authorization or "").partition(" ")
-        is_it = hmac.compare_digest(given.strip().encode("latin-1"), self._key)
-        if not is_it or scheme.lower() != "bearer":
-            raise HTTPException(
-                HTTPStatus.UNAUTHORIZED,
-                "Changes need the admin key: send it as Authorization: Bearer KEY.",
-                {"WWW-Authenticate": 'Bearer realm="actor-registry"'},
-            )
+        key = given.strip().encode("latin-1")
+        if scheme.lower() != "bearer" or not key:
+            raise _unauthorized("Changes need the admin key: send it as Authorization: Bearer KEY.")
+        if not hmac.compare_digest(key, self._key):
+            raise _unauthorized("The admin key that was sent is not the server's.", ', error="invalid_token"')
+
+
+def _unauthorized(detail: str, more: str = "") -> HTTPException:
+    challenge = f'Bearer realm="actor-registry"{more}'  # as RFC 6750 has it
+    return HTTPException(HTTPStatus.UNAUTHORIZED, detail, {"WWW-Authenticate": challenge})

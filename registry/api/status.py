@@ -50,7 +50,7 @@ class StatusPage:
 
     def add_to(self, router: APIRouter) -> None:
         """Add the path."""
-        router.add_api_route("/status", self.get, methods=["GET"], responses=problems())
+        router.add_api_route("/status", self.get, methods=["GET"], summary="Show the status", responses=problems())
 
     async def get(self) -> Status:
         """The registry in a few figures."""

@@ -196,7 +196,7 @@ def remove_backend(
     """Remove a backend at once; drain it first if its requests are to finish under the registry's eyes."""
     with call(server, data_dir) as client:
         removed = client.change("DELETE", _path(id), headers=_condition(if_revision))
-    _tell(removed, "removed {}", as_json=as_json)
+    _tell(removed, "removed {}", as_json=as_json, revision=False)  # that of its removal is not in the answer
 
 
 @app.command("drain")
@@ -204,7 +204,7 @@ def drain_backend(*, id: BackendId, server: Server = None, data_dir: DataDir = N
     """Let a backend finish what it has, and give it nothing new."""
     with call(server, data_dir) as client:
         drained = client.change("POST", _path(id, "drain"))
-    _tell(drained, "draining {}", as_json=as_json)
+    _tell(drained, "draining {}", as_json=as_json, status=False)
 
 
 @app.command("undrain")
@@ -267,11 +267,23 @@ def _condition(revision: int | None) -> dict[str, str]:
     return {} if revision is None else {"if-match": f'"{revision}"'}
 
 
-def _tell(body: Any, done: str, *, as_json: bool) -> None:
-    """Say what was done to a backend, as the server has answered."""
+def _tell(body: Any, done: str, *, as_json: bool, status: bool = True, revision: bool = True) -> None:
+    """Say what was done to a backend, as the server has answered.
+
+    Args:
+        body: The answer.
+        done: What was done, with `{}` for the id.
+        as_json: Whether the answer is printed instead.
+        status: Whether its status is news.
+        revision: Whether its revision is that of what was done.
+    """
     if as_json:
         print_json(body)
         return
     one = understood(body, _Backend)
-    flight = f", {one.pending_requests} in flight" if one.pending_requests else ""
-    print_line(printable(f"{done.format(one.id)} ({one.status}{flight}, revision {one.revision})"))
+    facts = [one.status] if status else []
+    if one.pending_requests:
+        facts.append(f"{one.pending_requests} in flight")
+    if revision:
+        facts.append(f"revision {one.revision}")
+    print_line(printable(f"{done.format(one.id)} ({', '.join(facts)})"))

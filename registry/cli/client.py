@@ -147,6 +147,8 @@ class Client:
             )
         if not response.is_success:
             response.read()
+            if response.status_code == httpx2.codes.UNAUTHORIZED and self._key:
+                raise Refused(f"the admin key in {KEY_VARIABLE} is not the server's", response.status_code)
             raise Refused(_in_words(response), response.status_code)
 
     @contextmanager

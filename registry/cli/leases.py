@@ -21,7 +21,7 @@ class _Lease(msgspec.Struct):
     id: int
     backend: str
     model: str
-    session: int
+    holder: str
     age_s: float
     remaining_s: float
 
@@ -49,12 +49,12 @@ def list_leases(
         print_line("no leases")
         return
     print_table(
-        ("id", "backend", "model", "session", "age s", "ends in s"),
+        ("id", "backend", "model", "holder", "age s", "ends in s"),
         [
-            (str(one.id), one.backend, one.model, str(one.session), f"{one.age_s:.1f}", f"{one.remaining_s:.1f}")
+            (str(one.id), one.backend, one.model, one.holder, f"{one.age_s:.1f}", f"{one.remaining_s:.1f}")
             for one in leases
         ],
-        numbers=("id", "session", "age s", "ends in s"),
+        numbers=("id", "age s", "ends in s"),
     )
 
 
@@ -73,4 +73,4 @@ def release_lease(
         print_json(body)
         return
     one = understood(body, _Lease)
-    print_line(printable(f"released lease {one.id} of session {one.session} on {one.backend} ({one.model})"))
+    print_line(printable(f"released lease {one.id} of {one.holder or 'nobody known'} on {one.backend} ({one.model})"))

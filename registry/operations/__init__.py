@@ -7,11 +7,21 @@ An operation turns its arguments into a command and says how the answer is read.
 from __future__ import annotations
 
 from registry.operations.backends import BackendOperations
-from registry.operations.calls import NOTHING, AsyncFace, BlockingFace, Call, operation, results_of
+from registry.operations.calls import NOTHING, AsyncFace, BlockingFace, Call, asked_of, operation, results_of
 from registry.operations.counters import CounterOperations
 from registry.operations.leases import LeaseOperations, release_command
 
-__all__ = ["NOTHING", "AsyncFace", "BlockingFace", "Call", "Operations", "operation", "release_command", "results_of"]
+__all__ = [
+    "NOTHING",
+    "AsyncFace",
+    "BlockingFace",
+    "Call",
+    "Operations",
+    "asked_of",
+    "operation",
+    "release_command",
+    "results_of",
+]
 
 
 class Operations(BackendOperations, CounterOperations, LeaseOperations):

@@ -10,7 +10,7 @@ from msgspec import UNSET, UnsetType
 from registry import commands as c
 from registry.kinds import BackendStatus, BackendType
 from registry.models import Backend, BackendList, BackendView, Model
-from registry.operations.calls import Call, none, operation, reader, reading
+from registry.operations.calls import Call, all_checked, checked, none, operation, reader, reading
 from registry.state.records import BackendListing, BackendState
 
 _bool = reader(bool)
@@ -50,7 +50,7 @@ class BackendOperations:
         Raises:
             DuplicateBackend: There is one of this id; it is left as it is.
         """
-        return Call(c.AddBackend(backend.record()), none)
+        return Call(c.AddBackend(checked("backend", backend, Backend).record()), none)
 
     @operation
     @staticmethod
@@ -68,7 +68,7 @@ class BackendOperations:
             RevisionMismatch: It has another revision, or is not there.
             DuplicateBackend: It is there, and `only_new` was given.
         """
-        keep_status = "status" not in backend.model_fields_set
+        keep_status = "status" not in checked("backend", backend, Backend).model_fields_set
         return Call(c.PutBackend(backend.record(), keep_status, expected_revision, only_new), _view)
 
     @operation
@@ -242,5 +242,7 @@ class BackendOperations:
 
         Raises:
             BackendNotFound: There is none of this id.
+            InvalidField: `models` is no list of models.
         """
-        return Call(c.UpdateModels(id, tuple(model.record() for model in models)), none)
+        records = tuple(model.record() for model in all_checked("models", models, Model))
+        return Call(c.UpdateModels(id, records), none)

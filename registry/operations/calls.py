@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import inspect
 from collections.abc import Callable, Coroutine, Iterable, Sequence
 from time import monotonic
 from typing import Any, Generic, ParamSpec, Protocol, Self, TypeVar, overload
@@ -67,8 +68,34 @@ def _why_not_encoded(command: c.Command) -> InvalidField:
     return InvalidField("", "cannot be sent")
 
 
+def checked(field: str, value: object, type: type[T]) -> T:
+    """The value of an argument, if it is of its type; raises `InvalidField`."""
+    if not isinstance(value, type):
+        raise InvalidField(field, f"must be a {type.__name__}, not {value!r:.200}")
+    return value
+
+
+def all_checked(field: str, values: object, type: type[T]) -> Sequence[T]:
+    """The values of an argument, if it is a list (or a tuple, ...) of such; raises `InvalidField`."""
+    if not isinstance(values, Sequence):
+        raise InvalidField(field, f"must be a list of {type.__name__}s, not {values!r:.200}")
+    for index, value in enumerate(values):
+        if not isinstance(value, type):
+            checked(f"{field}[{index}]", value, type)  # its name is made only if it is needed
+    return values
+
+
 NOTHING = msgspec.Raw(b"\xc0")
 """The answer None, encoded."""
+
+
+def asked_of(calls: Sequence[Call[Any]]) -> list[Call[Any]]:
+    """Those of a batch for which the owner must be asked.
+
+    Raises:
+        InvalidField: They are not a list of calls.
+    """
+    return [call for call in all_checked("calls", calls, Call) if not call.inert]
 
 
 def results_of(calls: Sequence[Call[Any]], outcomes: Iterable[msgspec.Raw | CallError]) -> list[Any]:
@@ -122,19 +149,40 @@ class AsyncFace:
         raise NotImplementedError
 
 
+_SELF = inspect.Parameter("self", inspect.Parameter.POSITIONAL_OR_KEYWORD)
+
+
 class operation(Generic[P, T]):  # noqa: N801 - used as a decorator
     """Makes a method of both faces from a function that makes a `Call`."""
 
     def __init__(self, make: Callable[P, Call[T]]) -> None:
         self._make = make
-        functools.update_wrapper(self, make)  # type: ignore[arg-type]  # an instance may stand for a function here
+        functools.update_wrapper(self, make)
+        self.__signature__ = self._signature([_SELF])
+        self._bound_signature = self._signature([])
 
     def call(self, *args: P.args, **kwargs: P.kwargs) -> Call[T]:
         """The operation without its being done, for a batch; see `Registry.batch`."""
         return self._make(*args, **kwargs)
 
+    def _signature(self, first: list[inspect.Parameter]) -> inspect.Signature:
+        """What the method takes and returns, after these parameters."""
+        made = inspect.signature(self._make)
+        result = str(made.return_annotation).removeprefix("Call[").removesuffix("]")
+        return made.replace(parameters=[*first, *made.parameters.values()], return_annotation=result)
+
     def __set_name__(self, cls: type, name: str) -> None:
         self._name = name
+
+    @overload
+    def __call__(self, face: BlockingFace, /, *args: P.args, **kwargs: P.kwargs) -> T: ...
+    @overload
+    def __call__(self, face: AsyncFace, /, *args: P.args, **kwargs: P.kwargs) -> Coroutine[Any, Any, T]: ...
+    def __call__(self, face: Any, /, *args: Any, **kwargs: Any) -> Any:
+        """Do the operation, as an unbound method does: `Registry.acquire(registry, "m")`."""
+        if not isinstance(face, BlockingFace | AsyncFace):
+            raise TypeError(f"{self._name} needs a registry as its first argument, not {face!r:.200}")
+        return getattr(face, self._name)(*args, **kwargs)
 
     @overload
     def __get__(self, face: None, cls: type) -> Self: ...
@@ -146,7 +194,9 @@ class operation(Generic[P, T]):  # noqa: N801 - used as a decorator
         if face is None:
             return self
         # From now on the face finds the method in itself and does not come here again.
-        method = face.__dict__[self._name] = functools.update_wrapper(self._method(face), self._make)
+        method: Any = functools.update_wrapper(self._method(face), self._make)
+        method.__signature__ = self._bound_signature
+        face.__dict__[self._name] = method
         return method
 
     def _method(self, face: BlockingFace | AsyncFace) -> Callable[..., Any]:

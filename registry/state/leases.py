@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from actors.tables import Table
 from registry.errors import LeaseNotFound
 from registry.state.pending import Pending
 from registry.state.records import HeldLease, LeaseRecord
+
+NameOf = Callable[[int], str]
+"""Tells the name of a session's process."""
 
 
 class Leases:
@@ -51,13 +56,13 @@ class Leases:
         self.records.delete(id)
         return lease
 
-    def force_release(self, id: int, now_s: float) -> HeldLease:
+    def force_release(self, id: int, now_s: float, name_of: NameOf) -> HeldLease:
         """Take a lease from whoever holds it; raises `LeaseNotFound` if nobody does."""
         lease = self.records.get(id)
         if lease is None:
             raise LeaseNotFound(id)
         self.records.delete(id)
-        return _held(id, lease, now_s)
+        return _held(id, lease, now_s, name_of)
 
     def end_session(self, session: int) -> None:
         """Take back the leases of a session."""
@@ -70,11 +75,13 @@ class Leases:
             if lease.deadline_s <= now_s:
                 self.records.delete(id)
 
-    def held(self, backend: str | None, now_s: float) -> list[HeldLease]:
+    def held(self, backend: str | None, now_s: float, name_of: NameOf) -> list[HeldLease]:
         """The leases on a backend, or all, oldest first."""
         leases = sorted((id, lease) for id, lease in self.records.items() if backend in {None, lease.backend})
-        return [_held(id, lease, now_s) for id, lease in leases]
+        return [_held(id, lease, now_s, name_of) for id, lease in leases]
 
 
-def _held(id: int, lease: LeaseRecord, now_s: float) -> HeldLease:
-    return HeldLease(id, lease.backend, lease.model, lease.session, now_s - lease.granted_s, lease.deadline_s - now_s)
+def _held(id: int, lease: LeaseRecord, now_s: float, name_of: NameOf) -> HeldLease:
+    session = lease.session
+    age_s, remaining_s = now_s - lease.granted_s, lease.deadline_s - now_s
+    return HeldLease(id, lease.backend, lease.model, session, name_of(session), age_s, remaining_s)

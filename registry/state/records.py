@@ -152,6 +152,7 @@ class HeldLease(msgspec.Struct, frozen=True, array_like=True):
     backend: str
     model: str
     session: int
+    holder: str
     age_s: float
     remaining_s: float
 

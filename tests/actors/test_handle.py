@@ -53,6 +53,15 @@ def test_a_killed_worker_gives_back_what_it_held_and_comes_back(system: System) 
     assert system.ask(Held()) == 1
 
 
+def test_a_request_that_makes_no_sense_is_refused(system: System) -> None:
+    """Who made it is told so, and the system goes on."""
+    wrong: Any = 5
+    for _ in range(2):
+        with pytest.raises(SupervisorError, match="does not understand the request: Expected `str`"):
+            system.handle.spawn(wrong, "tests.actors.workers:hold", b"", OFTEN)
+    assert system.ask(Increment("a")) == 1
+
+
 def test_a_stopped_worker_delays_nobody(system: System) -> None:
     """Others are answered, what it held is still its own, and a stop of the system does not wait for it."""
     worker = system.spawn("w", "hold")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 
@@ -14,6 +15,7 @@ from registry import (
     BackendStatus,
     BackendView,
     DuplicateBackend,
+    InvalidField,
     Lease,
     Model,
     NoBackendAvailable,
@@ -39,6 +41,27 @@ def registry(supervisor: Supervisor) -> Registry:
     registry = emptied(supervisor.registry)
     registry.add_backend(A)
     return registry
+
+
+@pytest.mark.parametrize(
+    ("calls", "reason"),
+    [
+        (["x"], r"^calls\[0\]: must be a Call, not 'x'$"),
+        (None, "^calls: must be a list of Calls, not None$"),
+        ([Registry.backend_count.call(), Registry.backend_count], r"^calls\[1\]: must be a Call"),
+    ],
+)
+def test_what_is_no_call_is_refused(registry: Registry, supervisor: Supervisor, calls: Any, reason: str) -> None:
+    """Nothing of a batch is sent that is not of calls alone; both faces say which one is wrong."""
+
+    async def ask() -> None:
+        async with await supervisor.async_registry() as asking:
+            await asking.batch(calls)
+
+    with pytest.raises(InvalidField, match=reason):
+        registry.batch(calls)
+    with pytest.raises(InvalidField, match=reason):
+        asyncio.run(ask())
 
 
 def test_a_batch_gives_the_results_in_order(registry: Registry) -> None:

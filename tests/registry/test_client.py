@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import functools
+import inspect
 import os
+import pydoc
 import signal
 import threading
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
@@ -21,6 +23,7 @@ from registry import (
     BackendNotFound,
     BackendStatus,
     DuplicateBackend,
+    InvalidField,
     LeaseNotFound,
     Model,
     ModelNotFound,
@@ -295,6 +298,53 @@ async def test_wrong_values_name_their_field(registry: AsyncRegistry) -> None:
         assert refusal.value.field == field
     assert registry.revision == revision
     assert await registry.get_leases() == []
+
+
+@on_every_face
+async def test_what_is_no_model_object_is_refused(registry: AsyncRegistry) -> None:
+    """A name where a model or a backend is wanted is refused before it is sent, and the error says which."""
+    await registry.add_backend(A)
+    wrong: Any = registry
+    for ask, arguments, reason in (
+        (wrong.update_models, ("a", ["m"]), r"^models\[0\]: must be a Model, not 'm'$"),
+        (wrong.update_models, ("a", "m"), r"^models\[0\]: must be a Model, not 'm'$"),
+        (wrong.update_models, ("a", None), "^models: must be a list of Models, not None$"),
+        (wrong.add_backend, ("b",), "^backend: must be a Backend, not 'b'$"),
+        (wrong.put_backend, ({"id": "b"},), "^backend: must be a Backend, not "),
+    ):
+        with pytest.raises(InvalidField, match=reason):
+            await ask(*arguments)
+
+
+def test_a_registry_shows_its_session(running_supervisor: Supervisor) -> None:
+    """Its representation is short, and says which session it is and whether that is over."""
+
+    async def shown() -> tuple[str, str, int]:
+        registry = await running_supervisor.async_registry()
+        await registry.backend_count(fresh=True)
+        before = repr(registry)
+        registry.close()
+        return before, repr(registry), registry.statistics().session
+
+    registry = running_supervisor.registry
+    registry.backend_count(fresh=True)
+    assert repr(registry) == f"<Registry session {registry.statistics().session}>"
+    open_one, closed_one, number = asyncio.run(shown())
+    assert open_one == f"<AsyncRegistry session {number}>"
+    assert closed_one == f"<AsyncRegistry session {number}, closed>"
+
+
+def test_an_operation_is_an_unbound_method_of_its_class(running_supervisor: Supervisor) -> None:
+    """It can be called with the registry as first argument, and its signature and help say what it takes and gives."""
+    registry = running_supervisor.registry
+    assert Registry.backend_count(registry, fresh=True) == registry.backend_count(fresh=True)
+    rest = "id: 'str', *, fresh: 'bool' = False) -> 'BackendView | None'"
+    assert str(inspect.signature(Registry.get_backend)) == f"(self, {rest}"
+    assert str(inspect.signature(registry.get_backend)) == f"({rest}"
+    assert "acquire(self, model: 'str', *, exclude" in pydoc.plain(pydoc.render_doc(Registry.acquire))
+    no_registry: Any = "m"
+    with pytest.raises(TypeError, match="acquire needs a registry as its first argument, not 'm'"):
+        Registry.acquire(no_registry, "m")
 
 
 @on_every_face

@@ -9,6 +9,7 @@ import signal
 import threading
 from collections import Counter
 from pathlib import Path
+from typing import Any
 
 import psutil
 import pytest
@@ -86,6 +87,7 @@ def test_join_tells_the_exit_code(supervisor: Supervisor, restart: Restart, code
     assert worker.join(10) == Exit(expected, None)
     assert worker.join(10) == Exit(expected, None)
     assert worker.pid is None
+    assert repr(worker) == f"<Worker {worker.name!r}>"
 
 
 def test_exception_is_an_exit_code_of_one(supervisor: Supervisor) -> None:
@@ -138,6 +140,27 @@ def test_name_that_is_taken(supervisor: Supervisor) -> None:
     assert first.join(10) == Exit(None, signal.SIGKILL)
     again = supervisor.spawn_with(Restart.TEMPORARY, "named", workers.leave, 4)
     assert again.join(10) == Exit(4, None)
+
+
+@pytest.mark.parametrize(
+    ("restart", "name", "reason"),
+    [
+        ("crasher", None, "restart must be one of Restart.PERMANENT, Restart.TRANSIENT, Restart.TEMPORARY"),
+        ([], None, "restart must be one of"),
+        (Restart.TEMPORARY, 5, "name must be 1 to 200 printable characters, or None, not 5"),
+        (Restart.TEMPORARY, "", "name must be"),
+        (Restart.TEMPORARY, "x" * 201, "name must be"),
+        (Restart.TEMPORARY, "\ud800", "name must be"),
+    ],
+)
+def test_what_no_worker_can_be_spawned_with(
+    running_supervisor: Supervisor, restart: Any, name: Any, reason: str
+) -> None:
+    """A wrong policy or name is refused with a sentence, and the system goes on."""
+    before = running_supervisor.processes()
+    with pytest.raises(ValueError, match=reason):
+        running_supervisor.spawn_with(restart, name, workers.leave, 0)
+    assert running_supervisor.processes() == before
 
 
 def test_unpicklable_function(running_supervisor: Supervisor) -> None:
@@ -343,8 +366,10 @@ def work(registry):
     print("ran", registry.backend_count())
 
 supervisor = Supervisor()
-worker = supervisor.spawn_with("temporary", None, work)
+worker = supervisor.spawn(work)
 print("exit", worker.join(20))
+(restarts,) = (info.restarts for info in supervisor.processes() if info.name == worker.name)
+print("restarts", restarts)
 supervisor.stop()
 """
 
@@ -381,13 +406,15 @@ def test_script_with_a_guard(tmp_path: Path) -> None:
 
 
 def test_script_without_a_guard_is_told_so(tmp_path: Path) -> None:
-    """A script that would start a system in each worker is told which line it lacks, and starts no second system."""
+    """A script that would start a system in each worker is told once which line it lacks, and starts no second one."""
     script = tmp_path / "script.py"
     script.write_text(UNGUARDED)
     with program(str(script)) as run:
         assert run.ends() == 0
-        assert "if __name__ == '__main__':" in run.stderr
-        assert run.stdout == "exit exit code 1\n"
+        (line,) = run.stderr.splitlines()
+        assert line.startswith("WARNING actors.supervisor: work-1 did not start: this script starts a system")
+        assert line.endswith("put the start under: if __name__ == '__main__':")
+        assert run.stdout == "exit exit code 1\nrestarts 0\n"
         run.leaves_nothing_running()
 
 

@@ -201,6 +201,12 @@ async def test_metrics_page_is_prometheus_text() -> None:
         assert answer.received == render(METRICS)
 
 
+def test_every_figure_is_described() -> None:
+    """Each family has a text of its own, so that no two are taken for the same."""
+    families = list(text_string_to_metric_families(render(METRICS).decode()))
+    assert len({family.documentation for family in families}) == len(families)
+
+
 def test_every_figure_is_exposed() -> None:
     """Each figure of the owner's snapshot appears once under its name, with its labels."""
     samples = {

@@ -20,6 +20,27 @@ def test_page_needs_no_other_server(served: Served) -> None:
         assert address == "data:," or served.client.get(address).status_code == 200, address
 
 
+def test_root_leads_to_the_page(served: Served) -> None:
+    """Whoever opens the server's address in a browser is sent to the documentation."""
+    answer = served.client.get("/")
+    assert (answer.status_code, answer.headers["location"]) == (302, "/docs")
+    assert served.client.post("/").status_code == 405
+
+
+def test_each_operation_says_what_it_is_about(served: Served) -> None:
+    """The summaries are titles of their own: what is done, and to what."""
+    paths = served.client.get("/openapi.json").json()["paths"]
+    summaries = {
+        f"{method} {path}": operation["summary"]
+        for path, operations in paths.items()
+        for method, operation in operations.items()
+    }
+    assert summaries["get /backends"] == "List backends"
+    assert summaries["delete /leases/{id}"] == "Release a lease"
+    assert len(set(summaries.values())) == len(summaries)
+    assert all(" " in summary for summary in summaries.values()), summaries
+
+
 def test_other_files_are_not_served(served: Served) -> None:
     """Only what the page loads is there."""
     for name in ("redoc.standalone.js", "..%2F__init__.py", "x"):

@@ -181,19 +181,27 @@ def changes(served: Served) -> Iterator[tuple[str, str]]:
                 yield method.upper(), path.replace("{id}", "1")
 
 
+NO_KEY = "Changes need the admin key: send it as Authorization: Bearer KEY."
+WRONG_KEY = "The admin key that was sent is not the server's."
+
+
 @pytest.mark.parametrize(
-    "authorization",
-    [None, "", ADMIN_KEY, f"Bearer {ADMIN_KEY}x", "Bearer", f"Basic {ADMIN_KEY}", "Bearer \xff", "\xff x"],
+    ("authorization", "reason"),
+    [
+        *((sent, NO_KEY) for sent in (None, "", ADMIN_KEY, "Bearer", f"Basic {ADMIN_KEY}", "\xff x")),
+        *((sent, WRONG_KEY) for sent in (f"Bearer {ADMIN_KEY}x", "Bearer \xff")),
+    ],
 )
-def test_changes_need_the_key(served: Served, authorization: str | None) -> None:
-    """401 for every change without the key, before anything else is looked at; reads need none."""
+def test_changes_need_the_key(served: Served, authorization: str | None, reason: str) -> None:
+    """401 for every change without the key, before anything else is looked at, and no key is not a wrong one."""
     headers = {} if authorization is None else {b"authorization": authorization.encode("latin-1")}
     found = list(changes(served))
     assert len(found) >= 7
     for method, path in found:
         answer = httpx2.request(method, served.url + path, content=b"{", headers=headers)
-        assert "admin key" in problem(answer, 401)["detail"]
+        assert problem(answer, 401)["detail"] == reason
         assert answer.headers["www-authenticate"].startswith("Bearer ")
+        assert ("invalid_token" in answer.headers["www-authenticate"]) == (reason == WRONG_KEY)
     assert httpx2.get(f"{served.url}/backends").status_code == 200
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 
 import pytest
@@ -25,17 +26,20 @@ def test_life_of_a_lease(command: Command, joined: Registry) -> None:
     """A lease is listed with its holder, and an operator can take it back."""
     assert command("leases").stdout == "no leases\n"
     lease = joined.acquire("m")
-    ((*found, age, remaining),) = command("leases").table()[1:]
-    assert found[:3] == [str(lease.id), "lease", "m"]
+    holder = f"attached pid {os.getpid()}"
+    header, (*found, age, remaining) = command("leases").table()
+    assert header[:4] == ["id", "backend", "model", "holder"]
+    assert found == [str(lease.id), "lease", "m", holder]
     assert float(age) < float(remaining)
     (one,) = command("leases", "list", "--json").json()["leases"]
-    assert (one["id"], one["backend"], one["model"], str(one["session"])) == (lease.id, "lease", "m", found[3])
+    assert (one["id"], one["backend"], one["model"], one["holder"]) == (lease.id, "lease", "m", holder)
+    assert one["session"] > 0
     assert "1 in flight" in command("backends", "drain", "lease").stdout
     said = command("leases", "release", str(lease.id)).stdout
-    assert said == f"released lease {lease.id} of session {one['session']} on lease (m)\n"
+    assert said == f"released lease {lease.id} of {holder} on lease (m)\n"
     with pytest.raises(LeaseNotFound):
         joined.release(lease)
-    assert command("leases", "release", str(lease.id)).sentence(1).startswith("no such lease")
+    assert command("leases", "release", str(lease.id)).sentence(1).startswith(f"lease not found: {lease.id}")
 
 
 def test_leases_of_one_backend(command: Command, joined: Registry) -> None:

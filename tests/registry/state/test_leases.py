@@ -232,13 +232,14 @@ def test_lease_numbers_are_never_used_twice() -> None:
 def test_get_leases_tells_who_holds_what() -> None:
     """Leases are listed oldest first, with holder, backend, model and times."""
     state = State(backend("a", "m"), backend("b", "n"))
+    state.actor.name_of = {4: "gateway-1", 5: "gateway-2"}.__getitem__
     first = state.acquire("m", session=4)
     state.now_s += 1
     second = state.acquire("n", session=5)
     held = state.apply(c.GetLeases())
-    assert [(one.id, one.session, one.backend, one.model) for one in held] == [
-        (first.id, 4, "a", "m"),
-        (second.id, 5, "b", "n"),
+    assert [(one.id, one.session, one.holder, one.backend, one.model) for one in held] == [
+        (first.id, 4, "gateway-1", "a", "m"),
+        (second.id, 5, "gateway-2", "b", "n"),
     ]
     assert [one.age_s for one in held] == [1, 0]
     assert [one.remaining_s for one in held] == [c.LEASE_S - 1, c.LEASE_S]

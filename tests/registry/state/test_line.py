@@ -86,7 +86,7 @@ def test_whatever_makes_room_serves_who_waits(make_room: Callable[[Life, Grant],
     make_room(life, lease)
     grant = grant_of(life.answer(waiting))
     assert (grant.model, grant.deadline_s) == ("m", life.clock.monotonic() + 60)
-    assert [(held.id, held.session) for held in life.actor.leases.held(None, 0.0)][-1] == (grant.id, 2)
+    assert [(held.id, held.session) for held in life.actor.leases.held(None, 0.0, str)][-1] == (grant.id, 2)
     assert not life.engine.waiting
 
 
@@ -269,7 +269,7 @@ def test_who_gives_up_or_dies_leaves_the_line() -> None:
     life.end(2)
     life.release(lease)
     assert life.served(dead, patient) == [False, True]
-    assert [held.session for held in life.actor.leases.held(None, 0.0)] == [3]
+    assert [held.session for held in life.actor.leases.held(None, 0.0, str)] == [3]
 
 
 def test_a_batch_does_not_wait() -> None:

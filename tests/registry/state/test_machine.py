@@ -445,7 +445,7 @@ class RegistryMachine(Expected, RuleBasedStateMachine):
         assert engine.turn.revision == self.revision
         self.check_line()
         self.check_backends()
-        held = {one.id: one.session for one in self.life.actor.leases.held(None, 0.0)}
+        held = {one.id: one.session for one in self.life.actor.leases.held(None, 0.0, str)}
         assert held == {id: session for id, (_, session) in self.leases.items()}
         assert dict(self.life.actor.backends.pending.raw.items()) == +self.raw
 
