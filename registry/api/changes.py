@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator
+from contextlib import aclosing
 from http import HTTPStatus
 
-from fastapi import APIRouter
+from fastapi import APIRouter, Depends, Request
 from fastapi.sse import KEEPALIVE_COMMENT, format_sse_event
 from pydantic import BaseModel, ConfigDict
 from starlette.exceptions import HTTPException
 from starlette.responses import StreamingResponse
+from starlette.types import Send
 
 from actors.errors import ActorsError
 from registry.api.asked import AskedRegistry
@@ -35,9 +37,16 @@ class ChangeList(BaseModel):
 
 
 class EventStream(StreamingResponse):
-    """An answer that goes on."""
+    """An answer that goes on, perhaps until the client leaves."""
 
     media_type = "text/event-stream"
+
+    async def stream_response(self, send: Send) -> None:
+        """Send everything, and close what it comes from: also when a client leaves that had stopped reading."""
+        events = self.body_iterator
+        assert isinstance(events, AsyncGenerator)  # noqa: S101 -- it is made of nothing else
+        async with aclosing(events):
+            await super().stream_response(send)
 
 
 class Changes:
@@ -64,26 +73,36 @@ class Changes:
             response_class=EventStream,
             response_description="Server-sent events: the data of each is a change, its id the change's revision.",
             responses=problems(410),
+            dependencies=[Depends(self._place)],
         )
 
     async def history(self, since: Since = None, limit: Limit = 100) -> ChangeList:
         """The changes after a revision, at most `limit`; without `since` the latest ones."""
         return ChangeList.model_construct(changes=await self._past(since, limit))
 
-    async def watch(self, since: Since = None, last_event_id: LastEventId = None) -> EventStream:
+    async def watch(self, request: Request, since: Since = None, last_event_id: LastEventId = None) -> EventStream:
         """Every change after a revision, in order and without a gap, as it is made; without `since` from now on."""
-        if self._watches >= MAX_WATCHES:
-            raise HTTPException(
-                HTTPStatus.SERVICE_UNAVAILABLE, f"{MAX_WATCHES} watch here already.", {"Retry-After": "10"}
-            )
         if last_event_id is not None:
             since = int(last_event_id)
         if since is None:
             since = (await self._registry.owner_statistics()).revision
         else:
             await self._past(since, 1)  # what cannot be watched is refused before the stream begins
-        headers = {"cache-control": "no-store", "x-accel-buffering": "no"}
-        return EventStream(self._events(since), headers=headers)
+        # An answer to HEAD has no body that could go on.
+        events = _only_the_beginning() if request.scope["head_only"] else self._events(since)
+        return EventStream(events, headers={"cache-control": "no-store", "x-accel-buffering": "no"})
+
+    async def _place(self) -> AsyncIterator[None]:
+        """One of the streams that there may be, until the answer has ended in whatever way."""
+        if self._watches >= MAX_WATCHES:
+            raise HTTPException(
+                HTTPStatus.SERVICE_UNAVAILABLE, f"{MAX_WATCHES} watch here already.", {"Retry-After": "10"}
+            )
+        self._watches += 1
+        try:
+            yield
+        finally:
+            self._watches -= 1
 
     async def _past(self, since: int | None, limit: int) -> list[Change]:
         try:
@@ -92,11 +111,10 @@ class Changes:
             # Whoever has seen a later revision than there is has seen it of a registry that was lost.
             raise HTTPException(HTTPStatus.GONE, f"{error}. Read everything, and go on from there.") from None
 
-    async def _events(self, since: int) -> AsyncIterator[bytes]:
+    async def _events(self, since: int) -> AsyncGenerator[bytes]:
         changes = self._registry.watch(since)
         leaving = asyncio.ensure_future(self._leaving.wait())
         next_one: asyncio.Future[Change] | None = None
-        self._watches += 1
         try:
             yield KEEPALIVE_COMMENT
             while not leaving.done():
@@ -114,7 +132,10 @@ class Changes:
             # The stream ends. Whoever comes back with the last revision is told why.
             return
         finally:
-            self._watches -= 1
             leaving.cancel()
             if next_one is not None:
                 next_one.cancel()
+
+
+async def _only_the_beginning() -> AsyncGenerator[bytes]:
+    yield KEEPALIVE_COMMENT

@@ -12,6 +12,8 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 class AsSent:
     """Lets paths be matched as they were sent, and HEAD be answered like GET (the server sends no body).
 
+    The scope says by `head_only` that it is a HEAD, for an answer without an end.
+
     A slash that is part of a name can be told from one of the path, because it is percent-encoded; what belongs to a
     name is decoded where the name is read.
 
@@ -25,8 +27,10 @@ class AsSent:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer a request."""
         if scope["type"] == "http":
-            method = "GET" if scope["method"] == "HEAD" else scope["method"]
-            scope = {**scope, "path": scope["raw_path"].decode("latin-1"), "method": method}
+            head_only = scope["method"] == "HEAD"
+            method = "GET" if head_only else scope["method"]
+            path = scope["raw_path"].decode("latin-1")
+            scope = {**scope, "path": path, "method": method, "head_only": head_only}
         await self._app(scope, receive, send)
 
 

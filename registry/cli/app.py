@@ -61,7 +61,7 @@ def run() -> int:
         code = app(standalone_mode=False)
     except typer.Abort:
         return 130
-    except (typer.TyperException, CommandFailed, ConfigError, ActorsError, OSError) as error:
+    except (typer.TyperException, CommandFailed, ConfigError, ActorsError, OSError, UnicodeEncodeError) as error:
         reason, code = _told(error)
         print(f"actor-registry: {reason}", file=sys.stderr)  # noqa: T201 - this is the command line
     return code if isinstance(code, int) else 0
@@ -78,6 +78,9 @@ def _told(error: Exception) -> tuple[str, int]:
             return printable(str(error)), error.exit_code
         case ConfigError():
             return str(error), 2
+        case UnicodeEncodeError():
+            # The bytes of an argument that are no UTF-8 come as characters that cannot be sent.
+            return f"{error.object!r} is no text: arguments must be UTF-8", 2
         case OSError():
             # Such as a full disk under the output: the rest of it is not tried again when the process ends.
             sys.stdout = None

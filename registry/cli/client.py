@@ -158,8 +158,12 @@ class Client:
             yield
         except (httpx2.ConnectTimeout, httpx2.ConnectError) as error:
             raise NoServer(self._why_not_connected(error)) from None
+        except UnicodeEncodeError as error:
+            if error.encoding == "utf-8":
+                raise  # it is about what is sent, and not about the host
+            raise WrongUse(_no_host(self.url)) from None
         except UnicodeError:
-            raise WrongUse(f"{self.url} cannot be called: its host is no name that could be looked up") from None
+            raise WrongUse(_no_host(self.url)) from None
         except httpx2.TimeoutException:
             raise NoServer(f"{self.url} did not answer in time{doubt}") from None
         except httpx2.HTTPError as error:
@@ -205,6 +209,10 @@ def _in_words(response: httpx2.Response) -> str:
     fields = "; ".join(f"{one.field}: {one.reason}" for one in problem.errors if one.reason not in said)
     hint = f"give the admin key by {KEY_VARIABLE}" if response.status_code == httpx2.codes.UNAUTHORIZED else ""
     return " - ".join(part for part in (said.rstrip("."), fields, hint) if part)
+
+
+def _no_host(url: str) -> str:
+    return f"{url} cannot be called: its host is no name that could be looked up"
 
 
 def _cause(error: BaseException, type: type[E]) -> E | None:

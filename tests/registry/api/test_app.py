@@ -64,6 +64,7 @@ class FakeReadable:
         self.asked = 0
         self.silent = False
         self.changes: AsyncIterator[Change] | None = None
+        self.past_allowed: asyncio.Event | None = None
 
     async def get_all_backends(self, *, fresh: bool = False) -> list[BackendView]:
         assert fresh
@@ -79,6 +80,8 @@ class FakeReadable:
 
     async def history(self, since: int | None, limit: int) -> list[Change]:
         del since, limit
+        if self.past_allowed is not None:
+            await self.past_allowed.wait()
         return []
 
     def watch(self, since: int | None) -> AsyncIterator[Change]:

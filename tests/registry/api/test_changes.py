@@ -6,6 +6,7 @@ import asyncio
 import os
 from collections.abc import AsyncIterator, Iterator
 from contextlib import contextmanager
+from datetime import UTC, datetime
 from typing import Any
 
 import httpx2
@@ -16,7 +17,7 @@ from registry.api import changes as module
 from registry.models import Change
 from tests.registry.api.conftest import Served
 from tests.registry.api.test_app import mounted
-from tests.registry.gateway.stand_ins import get, on_loop, world
+from tests.registry.gateway.stand_ins import Peer, get, on_loop, world
 
 
 def rename(served: Served, name: str) -> int:
@@ -120,6 +121,16 @@ async def test_silent_stream_shows_that_it_lives(monkeypatch: pytest.MonkeyPatch
         assert await w.gateway.drain(5) == 0
 
 
+async def watch_in_the_end(peer: Peer) -> None:
+    """Ask for a stream until there is room for it."""
+    status = ""
+    while " 200 " not in status:
+        peer.send(get("/watch?since=0"))
+        status, fields = await peer.read_head()
+        if " 503 " in status:
+            await peer.reader.readexactly(int(fields["content-length"]))
+
+
 @on_loop
 async def test_streams_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     """Streams beyond the limit are refused for now, and one that ends makes room."""
@@ -134,10 +145,65 @@ async def test_streams_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
         refused = await w.ask(get("/watch?since=0"))
         assert (refused.status, refused.headers["retry-after"]) == (503, "10")
         first.cut()
-        second = await w.connect()
-        status = ""
-        while " 200 " not in status:
-            second.send(get("/watch?since=0"))
-            status, fields = await second.read_head()
-            if " 503 " in status:
-                await second.reader.readexactly(int(fields["content-length"]))
+        await watch_in_the_end(await w.connect())
+
+
+@on_loop
+async def test_streams_that_come_together_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A stream has its place before anything is asked for it, so that of two at the same moment only one gets it."""
+    monkeypatch.setattr(module, "MAX_WATCHES", 1)
+    async with world() as w:
+        readable = mounted(w)
+        readable.changes = Silent()
+        readable.past_allowed = asyncio.Event()
+        first, second = [await w.connect() for _ in range(2)]
+        for peer in (first, second):
+            peer.send(get("/watch?since=0"))
+        refused, _ = await asyncio.wait(
+            [asyncio.ensure_future(peer.read_head()) for peer in (first, second)], return_when=asyncio.FIRST_COMPLETED
+        )
+        assert [head.result()[0].split()[1] for head in refused] == ["503"]
+        readable.past_allowed.set()
+
+
+class Flood(AsyncIterator[Change]):
+    """A watch in which something long happens all the time."""
+
+    def __init__(self) -> None:
+        self.told = 0
+
+    async def __anext__(self) -> Change:
+        self.told += 1
+        now = datetime.now(UTC)
+        return Change(revision=self.told, at=now, session=1, by="", cause="x" * 100_000, rows=())
+
+
+@on_loop
+async def test_who_leaves_without_having_read_makes_room(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A stream to a client that reads nothing stands still, and ends with that client."""
+    monkeypatch.setattr(module, "MAX_WATCHES", 1)
+    async with world() as w:
+        readable = mounted(w)
+        flood = readable.changes = Flood()
+        first = await w.connect()
+        first.send(get("/watch?since=0"))
+        other = await w.connect()
+        told = -1
+        while told != flood.told:
+            told = flood.told
+            for _ in range(50):
+                await w.ask_on(other, get("/livez"))
+        first.cut()
+        await watch_in_the_end(other)
+
+
+@on_loop
+async def test_head_of_a_stream_has_an_end() -> None:
+    """HEAD is answered with the head alone, and the connection takes the next request."""
+    async with world() as w:
+        mounted(w).changes = Silent()
+        peer = await w.connect()
+        peer.send(get("/watch?since=0", method="HEAD"))
+        answer = await peer.read_answer(head_only=True)
+        assert (answer.status, answer.headers["content-type"]) == (200, "text/event-stream; charset=utf-8")
+        assert (await w.ask_on(peer, get("/livez"))).status == 200

@@ -201,3 +201,10 @@ def test_address_by_flag(command: Command, served: Served, monkeypatch: pytest.M
         assert "revision" in command("backends", "--json", "--server", url).json()
     monkeypatch.setenv("ACTOR_REGISTRY_SERVER", served.url)
     assert "revision" in command("backends", "--json").json()
+
+
+@pytest.mark.parametrize("arguments", ["add http://a --id", "add", "show", "list --model", "update a --name"])
+def test_argument_that_is_no_text(served: Served, command: Command, arguments: str) -> None:
+    """Bytes that are no UTF-8 are refused in words that name them."""
+    assert served.url
+    assert command("backends", *arguments.split(), "x\udcff").sentence(2).startswith("'x\\udcff' is no text")
