@@ -18,11 +18,11 @@ from registry import Registry, Supervisor, connect
 READS = 10_000
 READERS = 8
 
-SEEDS_READS_S = 5.0
-"""What the seed allows for all reads."""
+SPECIFIED_READS_S = 5.0
+"""What the specification allows for all reads."""
 
-SEEDS_BACKEND_KB = 10.0
-"""What the seed allows for a backend."""
+SPECIFIED_BACKEND_KB = 10.0
+"""What the specification allows for a backend."""
 
 COPY_WITHIN_S = 60.0
 """How long the local copy may take to be whole."""
@@ -55,7 +55,7 @@ def reads_of_many_processes(fleet: Fleet) -> Iterator[Figure]:
             taken_s = _time_readers(supervisor.path, fleet.id_of(0), fresh=fresh)
             name, how = ("fresh_reads", "asked from the owner") if fresh else ("reads", "from the local copies")
             about = f"{READS:,} get_backend of {READERS} processes together, {how}"
-            yield Figure(f"{name}_of_8_processes", taken_s, "s", goal=at_most(SEEDS_READS_S), about=about)
+            yield Figure(f"{name}_of_8_processes", taken_s, "s", goal=at_most(SPECIFIED_READS_S), about=about)
 
 
 def _time_readers(path: Path, id: str, *, fresh: bool) -> float:
@@ -101,7 +101,7 @@ def memory(sizes: tuple[int, ...] = (100, 1_000)) -> Iterator[Figure]:
             Fleet(size, max(10, size)).register(supervisor.registry, together=1)
             grown_kb = (owner.memory_full_info().uss - before) / 1024
             about = f"the owner's own memory for each of {size:,} backends with 10 models"
-            yield Figure(f"memory_of_{size}", grown_kb / size, "KB", goal=at_most(SEEDS_BACKEND_KB), about=about)
+            yield Figure(f"memory_of_{size}", grown_kb / size, "KB", goal=at_most(SPECIFIED_BACKEND_KB), about=about)
 
 
 def starts(fleet: Fleet) -> Iterator[Figure]:

@@ -59,4 +59,6 @@ def write(directory: Path) -> None:
 
 
 if __name__ == "__main__":
-    write(Path(sys.argv[1]) if len(sys.argv) > 1 else DIRECTORY)
+    directory = Path(sys.argv[1]) if len(sys.argv) > 1 else DIRECTORY
+    write(directory)
+    sys.stdout.write(f"The pages begin at {directory / 'index.html'}\n")

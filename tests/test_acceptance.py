@@ -8,7 +8,7 @@ from tests.processes import ROOT
 from tests.tables import missing, rows
 
 CRITERIA = (3, 4, 5, 4, 5, 5, 5, 6, 4, 4, 6)
-"""How many criteria each task of the seed has, from T01 on."""
+"""How many criteria each task of the specification has, from T01 on."""
 
 BENCHMARK = "python -m bench registry"
 

@@ -1,4 +1,4 @@
-"""What the README shows works."""
+"""What the README and the pages beside it show works."""
 
 from __future__ import annotations
 
@@ -7,25 +7,47 @@ import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
-from registry import Backend, BackendStatus, Model, Supervisor
-from registry.config import load_config
+import pytest
+
+from registry import Backend, BackendStatus, Model, Registry, Supervisor
+from registry.config import BackendConfig, Config, load_config
 from tests.processes import ROOT, program
+
+PAGES = ("README.md", *(f"docs/{name}.md" for name in ("cli", "http", "python", "settings")))
+"""Where examples stand."""
+
+
+def blocks(page: str, language: str) -> list[str]:
+    """All code blocks of a language."""
+    return re.findall(rf"^```{language}\n(.*?)^```", (ROOT / page).read_text(), re.DOTALL | re.MULTILINE)
 
 
 def block(language: str, holding: str) -> str:
     """The one code block of a language that holds a text."""
-    blocks = re.findall(rf"^```{language}\n(.*?)^```", (ROOT / "README.md").read_text(), re.DOTALL | re.MULTILINE)
-    (found,) = [text for text in blocks if holding in text]
-    return str(found)
+    (found,) = [text for page in PAGES for text in blocks(page, language) if holding in text]
+    return found
+
+
+def test_the_links_lead_somewhere() -> None:
+    """Each page that is named is there, and so is the heading."""
+    for page in PAGES:
+        links = re.findall(r"\]\((?!https?:)([^)#]*)#?([^)]*)\)", (ROOT / page).read_text())
+        for name, heading in links:
+            target = (ROOT / page).parent / name if name else ROOT / page
+            headings = re.findall(r"^#+ (.*)$", target.read_text(), re.MULTILINE)
+            assert not heading or heading in {text.lower().replace(" ", "-") for text in headings}, heading
 
 
 def test_the_settings_are_valid(tmp_path: Path) -> None:
-    """The YAML file is accepted, and shows the defaults where it does not name backends."""
+    """The YAML file is accepted, names every setting, and shows the defaults where it does not name backends."""
     path = tmp_path / "server.yaml"
-    path.write_text(block("yaml", "backends:"))
+    text = block("yaml", "backends:")
+    path.write_text(text)
     config = load_config(path, {}, {"MODELS_KEY": "sk-x"})
     assert [backend.backend().id for backend in config.backends] == ["127.0.0.1:11434", "rented"]
     assert config.model_copy(update={"backends": ()}) == load_config(None, {}, {})
+    named = set(re.findall(r"^ *(?:- )?(\w+):|or  (\w+):", text, re.MULTILINE))
+    assert {first or second for first, second in named} >= {*Config.model_fields, *BackendConfig.model_fields}
 
 
 class _Models(BaseHTTPRequestHandler):
@@ -41,18 +63,38 @@ class _Models(BaseHTTPRequestHandler):
         """Say nothing."""
 
 
-def test_the_example_of_another_program(tmp_path: Path) -> None:
-    """It joins the system of the default directory; the one here is a `Supervisor` of the test's own."""
+LLAMA = Backend(url="http://a:8000", id="llama", models=(Model(id="llama3"),), status=BackendStatus.HEALTHY)
+
+
+@pytest.mark.parametrize(
+    ("holding", "printed"),
+    [("registry.connect()", "llama healthy 0\nhttp://a:8000\n"), ("connect_async()", "http://a:8000\n")],
+)
+def test_the_examples_of_other_programs(tmp_path: Path, holding: str, printed: str) -> None:
+    """They join the system of the default directory; the one here is a `Supervisor` of the test's own."""
     with Supervisor(tmp_path / "actor-registry") as supervisor:
-        supervisor.registry.add_backend(
-            Backend(url="http://a:8000", models=(Model(id="llama3"),), status=BackendStatus.HEALTHY)
-        )
+        supervisor.registry.add_backend(LLAMA)
         script = tmp_path / "example.py"
-        script.write_text(block("python", "registry.connect()"))
+        script.write_text(block("python", holding))
         with program(str(script), XDG_STATE_HOME=str(tmp_path)) as run:
             assert run.ends(30) == 0, run.stderr
-            assert run.stdout == "http://a:8000\n"
+            assert run.stdout == printed
         assert supervisor.registry.get_leases() == []
+
+
+def test_the_short_python_examples_run(capsys: pytest.CaptureFixture[str]) -> None:
+    """A batch, leases, reads and the history, on a registry that has one backend of the model."""
+    with Supervisor() as supervisor:
+        registry = supervisor.registry
+        registry.add_backend(LLAMA)
+        for holding in ("registry.batch", "registry.acquire", "registry.history"):
+            exec(block("python", holding), {"registry": registry, "Registry": Registry})  # noqa: S102 - our own pages
+        assert registry.backend_count(fresh=True) == 3
+        assert registry.get_leases() == []
+    lease, backend, *changes = capsys.readouterr().out.splitlines()
+    assert lease == "llama http://a:8000"
+    assert "pending_requests=0 total_requests=2" in backend
+    assert [line.split()[-1] for line in changes] == ["AddBackend", "Batch"]
 
 
 def test_the_python_example_runs_and_ends(tmp_path: Path) -> None:
@@ -65,6 +107,7 @@ def test_the_python_example_runs_and_ends(tmp_path: Path) -> None:
             with program(str(script)) as run:
                 assert run.ends(30) == 0, run.stderr
                 assert run.stdout.count("exit code 0") == 2
+                assert "\nimporter " in run.stdout
                 assert "pending_requests=0, total_requests=8" in run.stdout
                 run.leaves_nothing_running()
         server.shutdown()

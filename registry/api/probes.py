@@ -2,7 +2,7 @@
 
 `/livez`: is this process alive? It asks nobody, since restarting this process cures nothing else. `/readyz`:
 would a request be answered now? `/health`: what is the state of the registry, in the words of the
-service-registry seed.
+specification.
 """
 
 from __future__ import annotations

@@ -25,7 +25,7 @@ __all__ = [
 
 
 class Operations(BackendOperations, CounterOperations, LeaseOperations):
-    """The message API: each method is one message to the owner. The names are the seeds'.
+    """The message API: each method is one message to the owner. The names are those of the specification.
 
     All of them may raise the `CallError`s of `actors.errors` besides what they name.
     """

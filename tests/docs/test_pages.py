@@ -28,6 +28,7 @@ def test_the_pages_show_every_public_name_and_every_operation(tmp_path: Path) ->
     with program("-m", "docs", str(tmp_path)) as run:
         assert run.ends(60) == 0, run.stderr
         assert run.stderr == ""
+        assert run.stdout == f"The pages begin at {tmp_path / 'index.html'}\n"
     for package in ("actors", "registry"):
         assert shown(tmp_path / f"{package}.html") >= set(importlib.import_module(package).__all__)
     operations = {name for name in dir(Operations) if isinstance(getattr(Operations, name), operation)}

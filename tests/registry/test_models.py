@@ -63,7 +63,7 @@ def test_view_of_a_state() -> None:
 
 
 def test_backend_view_json_keys() -> None:
-    """The JSON of a view has the seeds' keys, with a time that ends in Z."""
+    """The JSON of a view has the specification's keys, with a time that ends in Z."""
     shown = json.loads(view().model_dump_json())
     assert set(shown) == {
         *("id", "name", "url", "backend_type", "status", "last_health_check", "last_error", "models", "priority"),

@@ -60,7 +60,7 @@ def test_that_fails(running_registry, registry_supervisor):
 def test_each_test_has_a_system_that_leaves_nothing(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> None:
     """A test can spawn and join, the next one starts with nothing, and all is gone afterwards, a failed test's too.
 
-    The README's example is one of them.
+    The example of `docs/python.md` is one of them.
     """
     monkeypatch.setenv("PYTHONPATH", str(ROOT))
     pytester.makepyfile(TESTS, test_readme=block("python", "registry.testing"))

@@ -1,4 +1,4 @@
-"""The control plane as the README shows it."""
+"""The control plane as `docs/http.md` shows it."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ SERVER = "http://127.0.0.1:8081"
 
 def commands() -> Iterator[tuple[str, str, dict[str, str], str]]:
     """Method, path, header fields and body of each `curl` of the section."""
-    section = (ROOT / "README.md").read_text().partition("### The control plane")[2].partition("###")[0]
+    section = (ROOT / "docs" / "http.md").read_text().partition("## The control plane")[2].partition("\n## ")[0]
     for line in re.findall(r"^curl (.*)$", section, re.MULTILINE):
         words = iter(shlex.split(line))
         method, target, headers, body = "", "", {}, ""
@@ -44,8 +44,8 @@ def test_commands_work_one_after_the_other(served: Served) -> None:
     assert done == [
         ("GET", "/backends", 200),
         ("POST", "/backends", 201),
-        ("PATCH", "/backends/gpu-1", 200),
-        ("POST", "/backends/gpu-1/drain", 200),
-        ("DELETE", "/backends/gpu-1", 200),
+        ("PATCH", "/backends/gpu-3", 200),
+        ("POST", "/backends/gpu-3/drain", 200),
+        ("DELETE", "/backends/gpu-3", 200),
         ("GET", "/watch", 200),
     ]
