@@ -16,9 +16,6 @@ from registry.models import Backend, BackendList, BackendView, Change, LeaseView
 class AskedRegistry(Protocol):
     """The part of `registry.AsyncRegistry` that the control plane uses; what it does is described there."""
 
-    async def get_all_backends(self, *, fresh: bool = False) -> list[BackendView]:
-        """All backends, whatever their status."""
-
     async def list_backends(
         self,
         *,

@@ -17,7 +17,7 @@ from starlette.responses import JSONResponse, PlainTextResponse, Response
 from actors.errors import ActorsError
 from registry.api.asked import AskedRegistry
 from registry.kinds import BackendStatus
-from registry.models import BackendView
+from registry.metrics import BackendMetrics
 
 READY_TIMEOUT_S = 1.0
 
@@ -36,7 +36,7 @@ class Probes:
 
     async def health(self, request: Request) -> Response:  # noqa: ARG002 -- a Starlette endpoint
         """`GET /health`."""
-        backends = await self._registry.get_all_backends(fresh=True)
+        backends = (await self._registry.metrics()).backends
         return JSONResponse(
             {
                 "status": "healthy",
@@ -63,7 +63,7 @@ class Probes:
             return "draining: this gateway takes no new requests"
         try:
             async with asyncio.timeout(READY_TIMEOUT_S):
-                backends = await self._registry.get_all_backends(fresh=True)
+                backends = (await self._registry.metrics()).backends
         except TimeoutError:
             return f"the owner did not answer within {READY_TIMEOUT_S:g} s"
         except ActorsError as error:
@@ -73,6 +73,6 @@ class Probes:
         return None
 
 
-def is_healthy(backend: BackendView) -> bool:
+def is_healthy(backend: BackendMetrics) -> bool:
     """Whether requests are sent to this backend."""
     return backend.status == BackendStatus.HEALTHY

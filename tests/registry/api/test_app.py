@@ -6,9 +6,10 @@ import asyncio
 import math
 import re
 from collections.abc import AsyncIterator
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import cast
 
+import msgspec
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
@@ -16,9 +17,9 @@ from actors.errors import CallTimeout, OutcomeUnknown
 from registry.api.app import create_app
 from registry.api.asked import AskedRegistry
 from registry.api.exposition import render
-from registry.kinds import BackendStatus, BackendType, DiscoverySource, Outcome
+from registry.kinds import BackendStatus, Outcome
 from registry.metrics import BackendMetrics, Histogram, Metrics, TrafficMetrics
-from registry.models import BackendView, Change, Model
+from registry.models import Change
 from tests.registry.gateway.stand_ins import World, get, on_loop, post, world
 
 METRICS = Metrics(
@@ -33,50 +34,24 @@ METRICS = Metrics(
 )
 
 
-def view(id: str, status: BackendStatus, *models: Model) -> BackendView:
-    """A backend as the registry hands it out."""
-    return BackendView(
-        id=id,
-        name=id,
-        url=f"http://host/{id}",
-        backend_type=BackendType.VLLM,
-        status=status,
-        last_health_check=datetime(2026, 1, 2, tzinfo=UTC),
-        models=models,
-        priority=0,
-        pending_requests=0,
-        total_requests=0,
-        avg_latency_ms=0,
-        discovery_source=DiscoverySource.STATIC,
-        metadata={},
-    )
-
-
 class FakeReadable:
     """The part of a registry that the control plane reads, in memory."""
 
     def __init__(self) -> None:
-        self.backends = [
-            view("a", BackendStatus.HEALTHY, Model(id="m")),
-            view("b/c", BackendStatus.UNHEALTHY),
-        ]
+        self.backends = METRICS.backends
         self.failure: Exception | None = None
         self.asked = 0
         self.silent = False
         self.changes: AsyncIterator[Change] | None = None
         self.past_allowed: asyncio.Event | None = None
 
-    async def get_all_backends(self, *, fresh: bool = False) -> list[BackendView]:
-        assert fresh
+    async def metrics(self) -> Metrics:
         self.asked += 1
         if self.silent:
             await asyncio.Event().wait()
         if self.failure is not None:
             raise self.failure
-        return self.backends
-
-    async def metrics(self) -> Metrics:
-        return METRICS
+        return msgspec.structs.replace(METRICS, backends=self.backends)
 
     async def history(self, since: int | None, limit: int) -> list[Change]:
         del since, limit
