@@ -346,17 +346,16 @@ class Owner:
             self._depart(member)
 
     def _take(self, member: Member, frame: ToOwner) -> None:
-        session = member.session
         if isinstance(frame, Hello):
             if frame.epoch == self._engine.epoch:
                 member.greeted = True
-                self._engine.acknowledge(session, frame.answered)
+                self._engine.acknowledge(member.session, frame.answered)
             else:
                 self._welcome(member)  # that of this epoch is still under way, or was lost in the other process
         elif not member.greeted:
             pass
-        elif isinstance(frame, Ask | Batch):
-            self._engine.ask(session, frame, posthumous=member.gone)
+        elif isinstance(frame, Ask) or isinstance(frame, Batch):  # noqa: SIM101 - a union is made anew at each command
+            self._engine.ask(member.session, frame, posthumous=member.gone)
         else:
             self._take_besides(member, frame)
 

@@ -68,9 +68,12 @@ class Mail:
 
     def post(self, member: Member, message: bytes) -> None:
         """Send a message, or keep what the queue does not take now."""
-        with contextlib.suppress(QueueClosed):  # epoll tells the same with EPOLLHUP
+        try:  # `suppress` takes longer, and every answer comes by here
             member.channel.post(message)
-            self._wait_for_room(member)
+        except QueueClosed:
+            return  # epoll tells the same with EPOLLHUP
+        if member.channel.unsent_bytes or member.events != select.EPOLLIN:
+            self.flush(member)
 
     def offer(self, member: Member, messages: Iterable[bytes]) -> None:
         """Send updates after whatever was held back, or a note that they are missing; see `Channel.offer`."""
@@ -78,10 +81,6 @@ class Mail:
         with contextlib.suppress(QueueClosed):
             for message in messages:
                 member.channel.offer(message, _RESYNC)
-            self._wait_for_room(member)
-
-    def _wait_for_room(self, member: Member) -> None:
-        if member.channel.unsent_bytes or member.events != select.EPOLLIN:
             self.flush(member)
 
     def flush(self, member: Member) -> None:
