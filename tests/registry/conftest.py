@@ -1,9 +1,11 @@
 from collections.abc import Iterator
+from contextlib import ExitStack
 
 import pytest
 
-from registry import Supervisor
+from registry import Registry, Supervisor
 from tests.polling import until
+from tests.registry.faces import FACES, Make
 from tests.registry.systems import A
 
 
@@ -24,3 +26,16 @@ def supervisor(running_supervisor: Supervisor) -> Supervisor:
 
     until(is_idle, "whoever held something before has gone")
     return running_supervisor
+
+
+@pytest.fixture(params=FACES)
+def make(request: pytest.FixtureRequest, supervisor: Supervisor) -> Iterator[Make]:
+    """Makes registries of one kind, and closes them."""
+    with ExitStack() as stack:
+
+        def made() -> Registry:
+            registry = FACES[request.param](supervisor._handle.attach())
+            stack.callback(registry.close)
+            return registry
+
+        yield made

@@ -81,3 +81,6 @@ FACES: dict[str, Callable[[Channel], Registry]] = {
     "uvloop": cast("Callable[[Channel], Registry]", OnUvloop),
 }
 """The faces by name; all have the methods of `Registry`."""
+
+Make = Callable[[], Registry]
+"""Makes another one of the same kind; see the fixture `make`."""

@@ -6,8 +6,7 @@ import os
 import random
 import signal
 import threading
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -27,11 +26,9 @@ from registry import (
 from registry.errors import InvalidField
 from tests.forking import in_fork
 from tests.polling import until
-from tests.registry.faces import FACES
+from tests.registry.faces import Make
 from tests.registry.systems import emptied
 from tests.registry.worker_functions import change_at_random, write_what_is_read
-
-Make = Callable[[], Registry]
 
 READS: dict[str, tuple[Any, ...]] = {
     "get_backend": ("b1",),
@@ -66,19 +63,6 @@ def supervisor(running_supervisor: Supervisor) -> Supervisor:
     registry.add_backend(backend("b1", "m", "n"))
     registry.add_backend(backend("b2", "m"))
     return running_supervisor
-
-
-@pytest.fixture(params=FACES)
-def make(request: pytest.FixtureRequest, supervisor: Supervisor) -> Iterator[Make]:
-    """Makes registries of one kind, and closes them."""
-    with ExitStack() as stack:
-
-        def made() -> Registry:
-            registry = FACES[request.param](supervisor._handle.attach())
-            stack.callback(registry.close)
-            return registry
-
-        yield made
 
 
 def copying(registry: Registry) -> Registry:

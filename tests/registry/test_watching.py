@@ -5,8 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import threading
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack
+from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from itertools import islice
 
@@ -27,10 +26,8 @@ from registry import (
 from registry.errors import InvalidField
 from registry.stores import history
 from tests.polling import until
-from tests.registry.faces import FACES
+from tests.registry.faces import Make
 from tests.registry.worker_functions import add_and_end
-
-Make = Callable[[], Registry]
 
 
 def backend(id: str) -> Backend:
@@ -43,19 +40,6 @@ def supervisor() -> Iterator[Supervisor]:
     """One system for all tests of this module."""
     with Supervisor() as supervisor:
         yield supervisor
-
-
-@pytest.fixture(params=FACES)
-def make(request: pytest.FixtureRequest, supervisor: Supervisor) -> Iterator[Make]:
-    """Makes registries of one kind, and closes them."""
-    with ExitStack() as stack:
-
-        def made() -> Registry:
-            registry = FACES[request.param](supervisor._handle.attach())
-            stack.callback(registry.close)
-            return registry
-
-        yield made
 
 
 def owner_pid(supervisor: Supervisor) -> int:
