@@ -45,7 +45,18 @@ BackendId = Annotated[
     BeforeValidator(_decoded),
     Path(description="Id of a backend; percent-encoded, but slashes may stay."),
 ]
-LeaseId = Annotated[int, Path(ge=1, le=MAX_INT, description="Number of a lease.")]
+
+
+def _whole(sent: object) -> object:
+    # Pydantic would take "1_0" for 10, and "1.0" for 1.
+    if isinstance(sent, str) and not (sent.isascii() and sent.isdigit()):
+        raise ValueError("must be a whole number, in digits")
+    return sent
+
+
+LeaseId = Annotated[
+    Annotated[int, Field(ge=1, le=MAX_INT)], BeforeValidator(_whole), Path(description="Number of a lease.")
+]
 ModelFilter = Annotated[
     str | None, Query(min_length=1, max_length=1024, description="Only those that have this model.")
 ]
@@ -60,8 +71,11 @@ LabelFilter = Annotated[
     ),
 ]
 BackendFilter = Annotated[str | None, Query(min_length=1, max_length=512, description="Only those on this backend.")]
-Since = Annotated[int | None, Query(ge=0, le=MAX_INT, description="The revision after which the changes begin.")]
-Limit = Annotated[int, Query(ge=1, le=1_000, description="Most changes.")]
+Since = Annotated[
+    Annotated[int, Field(ge=0, le=MAX_INT), BeforeValidator(_whole)] | None,
+    Query(description="The revision after which the changes begin."),
+]
+Limit = Annotated[Annotated[int, Field(ge=1, le=1_000)], BeforeValidator(_whole), Query(description="Most changes.")]
 LastEventId = Annotated[
     str | None,
     Header(

@@ -47,7 +47,7 @@ def test_lease_is_taken_back_once(served: Served) -> None:
         served.registry.release(lease)
 
 
-@pytest.mark.parametrize("id", ["0", "-1", "x", "1.5", str(2**63)])
+@pytest.mark.parametrize("id", ["0", "-1", "x", "1.5", "1.0", "1_0", str(2**63)])
 def test_number_of_a_lease_has_limits(served: Served, id: str) -> None:
     """What cannot be the number of a lease is refused, and the field is named."""
     answer = served.client.delete(f"/leases/{id}")
