@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -28,17 +27,10 @@ A = Backend(url="http://a:8000", id="a", models=(Model(id="m"),), status=Backend
 B = Backend(url="http://b:8000", id="b", models=(Model(id="n"),))
 
 
-@pytest.fixture(scope="module")
-def supervisor() -> Iterator[Supervisor]:
-    """One system for all tests of this module."""
-    with Supervisor() as supervisor:
-        yield supervisor
-
-
 @pytest.fixture
-def registry(supervisor: Supervisor) -> Registry:
+def registry(running_supervisor: Supervisor) -> Registry:
     """A registry with one healthy backend."""
-    registry = emptied(supervisor.registry)
+    registry = emptied(running_supervisor.registry)
     registry.add_backend(A)
     return registry
 

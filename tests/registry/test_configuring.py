@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 import pytest
 
 from registry import (
@@ -32,17 +30,10 @@ A = Backend(
 )
 
 
-@pytest.fixture(scope="module")
-def supervisor() -> Iterator[Supervisor]:
-    """One system for all tests of this module."""
-    with Supervisor() as supervisor:
-        yield supervisor
-
-
 @pytest.fixture
-def registry(supervisor: Supervisor) -> Registry:
+def registry(running_supervisor: Supervisor) -> Registry:
     """A registry with one backend."""
-    registry = emptied(supervisor.registry)
+    registry = emptied(running_supervisor.registry)
     registry.add_backend(A)
     return registry
 
