@@ -8,6 +8,7 @@ RegistryError (an actors.CommandError: the owner said no, and nothing was change
 ├── InvalidField             a field is out of its limits
 ├── ModelNotFound            no backend has this model
 ├── NoBackendAvailable       some have it, but none of them can be given a request now
+├── ServiceNotFound          there is no service of this name
 ├── QueueFull                too many requests wait for this model
 └── LeaseNotFound            given back before, expired, or never this session's
 
@@ -55,6 +56,7 @@ __all__ = [
     "QueueFull",
     "RegistryError",
     "RevisionMismatch",
+    "ServiceNotFound",
     "StartFailed",
     "StartedElsewhere",
     "StorageUnavailable",
@@ -172,6 +174,14 @@ class LeaseNotFound(RegistryError):
     def __init__(self, lease: int) -> None:
         super().__init__(f"lease not found: {lease}", lease=lease)
         self.lease = lease
+
+
+class ServiceNotFound(RegistryError):
+    """There is no service of this name: never registered, removed, or silent for too long."""
+
+    def __init__(self, name: str) -> None:
+        super().__init__(f"Service '{name}' not found", name=name)
+        self.name = name
 
 
 class ConfigError(Exception):

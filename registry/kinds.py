@@ -29,6 +29,28 @@ class BackendStatus(StrEnum):
     """Not asked yet."""
     DRAINING = "draining"
     """Finishes what it has and gets nothing new."""
+    WARMING = "warming"
+    """It is there, and loads its model."""
+    RATE_LIMITED = "rate_limited"
+    """It answers that it is asked too often (429)."""
+    MISCONFIGURED = "misconfigured"
+    """It does not let us in (401, 403): the key is missing or wrong."""
+
+
+class ServiceHealth(StrEnum):
+    """What probes have found of a service."""
+
+    HEALTHY = "healthy"
+    UNHEALTHY = "unhealthy"
+    UNKNOWN = "unknown"
+    """Not probed since it was registered."""
+
+
+class Target(StrEnum):
+    """What a probe is of."""
+
+    BACKEND = "backend"
+    SERVICE = "service"
 
 
 class BackendRole(StrEnum):
@@ -57,6 +79,8 @@ class DiscoverySource(StrEnum):
     MDNS = "mdns"
     MANUAL = "manual"
     """Added by somebody at run time."""
+    SERVICE = "service"
+    """A registered service says that it is one."""
 
 
 class Durability(StrEnum):

@@ -23,6 +23,7 @@ from registry.state.backends import Backends
 from registry.state.leases import Leases
 from registry.state.line import Line
 from registry.state.records import BackendListing, BackendState, HeldLease, WaitingRecord
+from registry.state.rules import DEFAULT_RULES, HealthRules
 from registry.state.switchboard import BUSY_RETRY_AFTER_S, Switchboard
 from registry.state.traffic import Traffic, histograms
 from registry.stores.recovery import recover
@@ -34,11 +35,16 @@ JOURNAL = "registry.db"
 
 
 class RegistryActor(Actor):
-    """Backends, leases, those who wait for one, and counts."""
+    """Backends, leases, those who wait for one, services, health and counts.
+
+    Args:
+        rules: How health is judged.
+    """
 
     commands = c.AnyCommand
 
-    def __init__(self) -> None:
+    def __init__(self, rules: HealthRules = DEFAULT_RULES) -> None:
+        self.rules = rules
         self.backends = Backends()
         self._choice = self.backends.choice
         self.leases = Leases(self.backends.pending, self.backends.choice.latest)
@@ -214,6 +220,7 @@ class Options(msgspec.Struct, frozen=True):
         durability: What an answered change outlives.
         recover: Whether a damaged journal is replaced by what is readable of it.
         log_format: How its log looks; None for the owner of a user's program.
+        rules: How health is judged.
     """
 
     directory: str
@@ -221,6 +228,7 @@ class Options(msgspec.Struct, frozen=True):
     durability: Durability = Durability.PROCESS
     recover: bool = False
     log_format: LogFormat | None = None
+    rules: HealthRules = DEFAULT_RULES
 
 
 def build(options: bytes) -> tuple[Actor, Journal]:
@@ -228,7 +236,7 @@ def build(options: bytes) -> tuple[Actor, Journal]:
     wanted = msgspec.msgpack.decode(options, type=Options)
     log_to_stderr(wanted.log_format)
     directory = Path(wanted.directory)
-    actor = RegistryActor()
+    actor = RegistryActor(wanted.rules)
     path = directory / JOURNAL
     if wanted.recover:
         recover(path, actor.tables)

@@ -10,6 +10,8 @@ from registry.operations.backends import BackendOperations
 from registry.operations.calls import NOTHING, AsyncFace, BlockingFace, Call, asked_of, operation, results_of
 from registry.operations.counters import CounterOperations
 from registry.operations.leases import LeaseOperations, release_command
+from registry.operations.probes import ProbeOperations
+from registry.operations.services import ServiceOperations
 
 __all__ = [
     "NOTHING",
@@ -24,7 +26,7 @@ __all__ = [
 ]
 
 
-class Operations(BackendOperations, CounterOperations, LeaseOperations):
+class Operations(BackendOperations, CounterOperations, LeaseOperations, ServiceOperations, ProbeOperations):
     """The message API: each method is one message to the owner. The names are those of the specification.
 
     All of them may raise the `CallError`s of `actors.errors` besides what they name.

@@ -1,4 +1,4 @@
-"""What can be said to the registry's owner, with the limits of every field."""
+"""Commands about backends: which there are and how they are."""
 
 from __future__ import annotations
 
@@ -7,13 +7,13 @@ from typing import Annotated
 import msgspec
 from msgspec import UNSET, Meta, UnsetType
 
-from registry.kinds import BackendStatus, BackendType, Outcome
+from registry.commands.base import Command
+from registry.kinds import BackendStatus, BackendType
 from registry.state.records import (
     BackendRecord,
     Concurrency,
     Labels,
     Metadata,
-    Milliseconds,
     ModelId,
     Models,
     Name,
@@ -22,13 +22,6 @@ from registry.state.records import (
     Text,
     Weight,
 )
-
-LEASE_S = 3600.0
-"""How long a lease lasts unless asked for otherwise; it ends much earlier with its session."""
-
-
-class Command(msgspec.Struct, frozen=True, tag=True, forbid_unknown_fields=True):
-    """Base of the commands. On the wire a command is a map with its class's name under `type`."""
 
 
 class AddBackend(Command, frozen=True, tag=True):
@@ -126,7 +119,7 @@ class ListBackends(Command, frozen=True, tag=True):
     model: ModelId | None = None
     status: BackendStatus | None = None
     backend_type: BackendType | None = None
-    labels: Labels = {}
+    labels: Labels = msgspec.field(default_factory=dict)
 
 
 class GetModels(Command, frozen=True, tag=True):
@@ -164,116 +157,3 @@ class UpdateModels(Command, frozen=True, tag=True):
 
     id: Name
     models: Models
-
-
-class IncrementPending(Command, frozen=True, tag=True):
-    """Result: the new number of pending requests."""
-
-    id: Name
-
-
-class DecrementPending(Command, frozen=True, tag=True):
-    """Result: the new number of pending requests."""
-
-    id: Name
-
-
-class IncrementTotalRequests(Command, frozen=True, tag=True):
-    """Result: the new total."""
-
-    id: Name
-
-
-class UpdateLatency(Command, frozen=True, tag=True):
-    """Result: the new average in milliseconds."""
-
-    id: Name
-    latency_ms: Milliseconds
-
-
-class Acquire(Command, frozen=True, tag=True):
-    """Result: `Grant`.
-
-    Attributes:
-        model: The model that the request is for.
-        exclude: Backends that were tried before.
-        lease_s: How long the lease may last, from its grant.
-        wait: Whether it waits while all backends are busy, until the deadline of the call.
-        priority: Of those who wait, lower is served first.
-    """
-
-    model: ModelId
-    exclude: Annotated[tuple[Name, ...], Meta(max_length=100)] = ()
-    lease_s: Annotated[float, Meta(gt=0, le=7 * 86_400)] = LEASE_S
-    wait: bool = False
-    priority: Annotated[int, Meta(ge=-100, le=100)] = 0
-
-
-class Release(Command, frozen=True, tag=True):
-    """Result: None.
-
-    Attributes:
-        lease: Number of the lease.
-        outcome: How the request ended.
-        latency_ms: How long it took in all, if that says something about the backend.
-        first_byte_ms: How long it took to the first byte of the answer.
-    """
-
-    lease: Annotated[int, Meta(ge=1)]
-    outcome: Outcome = Outcome.OK
-    latency_ms: Milliseconds | None = None
-    first_byte_ms: Milliseconds | None = None
-
-
-class ForceRelease(Command, frozen=True, tag=True):
-    """Take a lease from whoever holds it. Result: `HeldLease`, as it was."""
-
-    lease: Annotated[int, Meta(ge=1)]
-
-
-class GetLeases(Command, frozen=True, tag=True):
-    """Result: list of `HeldLease`, oldest first.
-
-    Attributes:
-        backend: Only those on this backend.
-    """
-
-    backend: Name | None = None
-
-
-class CountHttpError(Command, frozen=True, tag=True):
-    """Result: None."""
-
-    code: Annotated[int, Meta(ge=400, le=599)]
-
-
-class GetMetrics(Command, frozen=True, tag=True):
-    """Result: `registry.metrics.Metrics`."""
-
-
-AnyCommand = (
-    AddBackend
-    | PutBackend
-    | UpdateBackend
-    | RemoveBackend
-    | DrainBackend
-    | UndrainBackend
-    | GetBackend
-    | GetBackends
-    | ListBackends
-    | GetModels
-    | CountAll
-    | HasBackendUrl
-    | UpdateStatus
-    | UpdateModels
-    | IncrementPending
-    | DecrementPending
-    | IncrementTotalRequests
-    | UpdateLatency
-    | Acquire
-    | Release
-    | ForceRelease
-    | GetLeases
-    | CountHttpError
-    | GetMetrics
-)
