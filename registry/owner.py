@@ -233,6 +233,7 @@ class RegistryActor(Actor):
             first_bytes=histograms(self.traffic.first_bytes),
             http_errors=dict(self.traffic.http_errors.items()),
             uptime_s=self.lifetime.uptime_s(context),
+            services=self.services.counts(),
         )
 
     def _register_service(self, command: c.RegisterService, context: Context) -> ServiceView:

@@ -12,6 +12,7 @@ import msgspec
 from actors.tables import Table
 from registry.errors import InvalidField, ServiceNotFound
 from registry.kinds import ServiceHealth
+from registry.metrics import ServiceCounts
 from registry.state.backends import Backends
 from registry.state.lifetime import Lifetime
 from registry.state.oldest import Oldest
@@ -93,6 +94,10 @@ class Services:
         beat = self.beats.get(name) or BeatRecord(context.wall_s, self._now_s(context))
         is_healthy = record.status == RUNNING and context.monotonic_s < self.fresh_until(beat)
         return ServiceView.of(record, beat.wall_s, is_healthy=is_healthy)
+
+    def counts(self) -> ServiceCounts:
+        """How many there are, as last looked at."""
+        return ServiceCounts(len(self.records), len(self._healthy.instants))
 
     def fresh_until(self, beat: BeatRecord) -> float:
         """The instant on `CLOCK_MONOTONIC` from which on a sign of life is too old for a healthy service."""
