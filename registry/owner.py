@@ -170,11 +170,12 @@ class RegistryActor(Actor):
             metadata=command.metadata,
         )
 
-    def _remove_backend(self, command: c.RemoveBackend, _: Context) -> BackendState:
+    def _remove_backend(self, command: c.RemoveBackend, context: Context) -> BackendState:
         self.backends.require(command.id)
         self.backends.expect(command.id, command.expected_revision)
         removed = self.backends.remove(command.id)
         self.traffic.forget(command.id)
+        self.services.backend_removed(removed.record, context)
         return removed
 
     def _get_backends(self, command: c.GetBackends, _: Context) -> list[BackendState]:
