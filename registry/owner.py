@@ -39,12 +39,14 @@ class RegistryActor(Actor):
 
     Args:
         rules: How health is judged.
+        since_s: Instant on `CLOCK_MONOTONIC` at which the system was started.
     """
 
     commands = c.AnyCommand
 
-    def __init__(self, rules: HealthRules = DEFAULT_RULES) -> None:
+    def __init__(self, rules: HealthRules = DEFAULT_RULES, since_s: float = 0.0) -> None:
         self.rules = rules
+        self._since_s = since_s
         self.backends = Backends()
         self._choice = self.backends.choice
         self.leases = Leases(self.backends.pending, self.backends.choice.latest)
@@ -203,6 +205,7 @@ class RegistryActor(Actor):
             durations=histograms(self.traffic.durations),
             first_bytes=histograms(self.traffic.first_bytes),
             http_errors=dict(self.traffic.http_errors.items()),
+            uptime_s=context.monotonic_s - self._since_s,
         )
 
 
@@ -221,6 +224,7 @@ class Options(msgspec.Struct, frozen=True):
         recover: Whether a damaged journal is replaced by what is readable of it.
         log_format: How its log looks; None for the owner of a user's program.
         rules: How health is judged.
+        since_s: Instant on `CLOCK_MONOTONIC` at which the system was started.
     """
 
     directory: str
@@ -229,6 +233,7 @@ class Options(msgspec.Struct, frozen=True):
     recover: bool = False
     log_format: LogFormat | None = None
     rules: HealthRules = DEFAULT_RULES
+    since_s: float = 0.0
 
 
 def build(options: bytes) -> tuple[Actor, Journal]:
@@ -236,7 +241,7 @@ def build(options: bytes) -> tuple[Actor, Journal]:
     wanted = msgspec.msgpack.decode(options, type=Options)
     log_to_stderr(wanted.log_format)
     directory = Path(wanted.directory)
-    actor = RegistryActor(wanted.rules)
+    actor = RegistryActor(wanted.rules, wanted.since_s)
     path = directory / JOURNAL
     if wanted.recover:
         recover(path, actor.tables)

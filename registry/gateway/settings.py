@@ -18,6 +18,7 @@ class GatewaySettings(msgspec.Struct, frozen=True, kw_only=True):
         api_keys: The key of each backend that needs one, by the backend's URL.
         forward_authorization: Whether a backend without a key is sent the client's `Authorization`.
         admin_key: The key that every change over the control plane needs, if there is one.
+        open_services: Whether changes to `/services` need no key even if there is one.
         allowed_hosts: Host names by which this server may be called, besides localhost and IP addresses.
         allowed_origins: Foreign web pages that may write, for example `https://chat.example`.
         server: What clients may take.
@@ -33,6 +34,7 @@ class GatewaySettings(msgspec.Struct, frozen=True, kw_only=True):
     api_keys: Mapping[str, str] = msgspec.field(default_factory=dict)
     forward_authorization: bool = False
     admin_key: str | None = None
+    open_services: bool = False
     allowed_hosts: frozenset[str] = frozenset()
     allowed_origins: frozenset[str] = frozenset()
     server: ServerLimits = ServerLimits()
