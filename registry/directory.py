@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import tempfile
-import time
 from contextlib import suppress
 from pathlib import Path
 
@@ -32,7 +31,6 @@ class StateDirectory:
 
     Attributes:
         path: The directory.
-        since_s: Instant on `CLOCK_MONOTONIC` at which this system took it.
         lock_fd: The descriptor whose lock says so; each owner is to hold it.
 
     Args:
@@ -51,7 +49,6 @@ class StateDirectory:
             raise StartFailed(f"the name of the data directory {str(path)!r} has a null character, which none may have")
         self._ephemeral = path is None
         self._closed = False
-        self.since_s = time.monotonic()
         try:
             if path is None:
                 self.path = Path(tempfile.mkdtemp(prefix="actor-registry-"))
@@ -87,8 +84,7 @@ class StateDirectory:
             recover: Whether a damaged journal is replaced by what is readable of it.
             log_format: How its log looks; None for the owner of a user's program.
         """
-        options = Options(str(self.path), self._ephemeral, durability, recover, log_format, since_s=self.since_s)
-        return msgspec.msgpack.encode(options)
+        return msgspec.msgpack.encode(Options(str(self.path), self._ephemeral, durability, recover, log_format))
 
     def announce(self, url: str) -> None:
         """Let the command line of this machine find the server of this directory.

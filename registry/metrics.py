@@ -51,7 +51,7 @@ class Metrics(msgspec.Struct, frozen=True):
         first_bytes: Time to the first byte by backend.
         http_errors: Errors that gateways answered themselves, by status code.
         waiting: How many requests wait for a backend.
-        uptime_s: Seconds since the system was started.
+        uptime_s: Seconds since the system started; a new owner does not begin anew.
     """
 
     epoch: int

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import msgspec
+from msgspec import UNSET
 
 from actors.actor import LATER, Actor, CallId, Context
 from actors.exits import Exit
@@ -21,9 +23,12 @@ from registry.metrics import BackendMetrics, Metrics
 from registry.owner_log import log_to_stderr
 from registry.state.backends import Backends
 from registry.state.leases import Leases
+from registry.state.lifetime import Lifetime
 from registry.state.line import Line
 from registry.state.records import BackendListing, BackendState, HeldLease, WaitingRecord
 from registry.state.rules import DEFAULT_RULES, HealthRules
+from registry.state.service_records import ServiceRecord, ServiceView
+from registry.state.services import Services
 from registry.state.switchboard import BUSY_RETRY_AFTER_S, Switchboard
 from registry.state.traffic import Traffic, histograms
 from registry.stores.recovery import recover
@@ -39,21 +44,27 @@ class RegistryActor(Actor):
 
     Args:
         rules: How health is judged.
-        since_s: Instant on `CLOCK_MONOTONIC` at which the system was started.
     """
 
     commands = c.AnyCommand
 
-    def __init__(self, rules: HealthRules = DEFAULT_RULES, since_s: float = 0.0) -> None:
+    def __init__(self, rules: HealthRules = DEFAULT_RULES) -> None:
         self.rules = rules
-        self._since_s = since_s
         self.backends = Backends()
         self._choice = self.backends.choice
         self.leases = Leases(self.backends.pending, self.backends.choice.latest)
         self.traffic = Traffic()
         self.line = Line()
         self.switchboard = Switchboard(self.backends, self.leases, self.line)
-        self._tables = (*self.backends.tables, *self.leases.tables, *self.line.tables, *self.traffic.tables)
+        self.lifetime = Lifetime()
+        self.services = Services(rules, self.lifetime, self.backends)
+        self._tables = (
+            *self.backends.tables,
+            *self.leases.tables,
+            *self.line.tables,
+            *self.traffic.tables,
+            *self.services.tables,
+        )
         self._views = views(self.backends, self.leases)
         self._handlers: dict[type, Callable[[Any, Context], Any]] = {
             c.AddBackend: self._add_backend,
@@ -80,6 +91,11 @@ class RegistryActor(Actor):
             c.GetLeases: self._get_leases,
             c.CountHttpError: lambda command, _: self.traffic.count_http_error(command.code),
             c.GetMetrics: self._get_metrics,
+            c.RegisterService: self._register_service,
+            c.UpdateService: self._update_service,
+            c.Heartbeat: lambda command, context: self.services.heartbeat(command.name, command.status, context),
+            c.RemoveService: lambda command, context: self.services.remove(command.name, context),
+            c.GetService: lambda command, context: self.services.view(command.name, context),
         }
 
     @property
@@ -117,7 +133,18 @@ class RegistryActor(Actor):
     def tick(self, context: Context) -> None:
         """Take back the leases whose time is over."""
         self.leases.expire(context.monotonic_s)
+        self.services.tick(context)
         self.switchboard.serve(context)
+
+    def due(self, context: Context) -> Iterator[Callable[[Context], None]]:
+        """What time has done to services."""
+        for event in self.services.due(context):
+            yield partial(self._happen, event)
+
+    def _happen(self, event: Callable[[Context], None], context: Context) -> None:
+        event(context)
+        if self._choice.stirred or self._choice.freed:
+            self.switchboard.serve(context)
 
     def _add_backend(self, command: c.AddBackend, context: Context) -> None:
         self.backends.add(command.backend, *_now(context))
@@ -205,8 +232,29 @@ class RegistryActor(Actor):
             durations=histograms(self.traffic.durations),
             first_bytes=histograms(self.traffic.first_bytes),
             http_errors=dict(self.traffic.http_errors.items()),
-            uptime_s=context.monotonic_s - self._since_s,
+            uptime_s=self.lifetime.uptime_s(context),
         )
+
+    def _register_service(self, command: c.RegisterService, context: Context) -> ServiceView:
+        record = ServiceRecord(
+            command.name,
+            command.host,
+            command.port,
+            command.hostname,
+            command.url,
+            command.status,
+            "",
+            command.metadata,
+        )
+        return self.services.register(record, command.timestamp, context)
+
+    def _update_service(self, command: c.UpdateService, context: Context) -> ServiceView:
+        values = {
+            field: value
+            for field in ("host", "port", "hostname", "url", "status", "metadata")
+            if (value := getattr(command, field)) is not UNSET
+        }
+        return self.services.update(command.name, context, **values)
 
 
 def _now(context: Context) -> tuple[int, float]:
@@ -224,7 +272,6 @@ class Options(msgspec.Struct, frozen=True):
         recover: Whether a damaged journal is replaced by what is readable of it.
         log_format: How its log looks; None for the owner of a user's program.
         rules: How health is judged.
-        since_s: Instant on `CLOCK_MONOTONIC` at which the system was started.
     """
 
     directory: str
@@ -233,7 +280,6 @@ class Options(msgspec.Struct, frozen=True):
     recover: bool = False
     log_format: LogFormat | None = None
     rules: HealthRules = DEFAULT_RULES
-    since_s: float = 0.0
 
 
 def build(options: bytes) -> tuple[Actor, Journal]:
@@ -241,7 +287,7 @@ def build(options: bytes) -> tuple[Actor, Journal]:
     wanted = msgspec.msgpack.decode(options, type=Options)
     log_to_stderr(wanted.log_format)
     directory = Path(wanted.directory)
-    actor = RegistryActor(wanted.rules, wanted.since_s)
+    actor = RegistryActor(wanted.rules)
     path = directory / JOURNAL
     if wanted.recover:
         recover(path, actor.tables)

@@ -79,7 +79,7 @@ def test_owner_is_told_of_it(tmp_path: Path, ephemeral: bool) -> None:
     """The owner learns the absolute path, and whether to remove it."""
     directory = StateDirectory(None if ephemeral else tmp_path, "me")
     options = msgspec.msgpack.decode(directory.owner_options(), type=Options)
-    assert options == Options(str(directory.path), ephemeral, since_s=directory.since_s)
+    assert options == Options(str(directory.path), ephemeral)
     assert directory.path.is_absolute()
     directory.close()
 
