@@ -19,7 +19,7 @@ from actors.views import View
 from registry import commands as c
 from registry.errors import DuplicateBackend, NoBackendAvailable
 from registry.kinds import BackendStatus, Durability, LogFormat, Outcome
-from registry.metrics import BackendMetrics, Metrics
+from registry.metrics import BackendMetrics, Metrics, ServiceCounts
 from registry.owner_log import log_to_stderr
 from registry.state.backends import Backends
 from registry.state.leases import Leases
@@ -170,12 +170,11 @@ class RegistryActor(Actor):
             metadata=command.metadata,
         )
 
-    def _remove_backend(self, command: c.RemoveBackend, context: Context) -> BackendState:
+    def _remove_backend(self, command: c.RemoveBackend, _: Context) -> BackendState:
         self.backends.require(command.id)
         self.backends.expect(command.id, command.expected_revision)
         removed = self.backends.remove(command.id)
         self.traffic.forget(command.id)
-        self.services.backend_removed(removed.record, context)
         return removed
 
     def _get_backends(self, command: c.GetBackends, _: Context) -> list[BackendState]:
@@ -220,6 +219,7 @@ class RegistryActor(Actor):
         return self.leases.held(command.backend, context.monotonic_s, self.name_of)
 
     def _get_metrics(self, _: c.GetMetrics, context: Context) -> Metrics:
+        services = self.services.records.values()
         return Metrics(
             epoch=context.epoch,
             revision=context.revision,
@@ -234,7 +234,7 @@ class RegistryActor(Actor):
             first_bytes=histograms(self.traffic.first_bytes),
             http_errors=dict(self.traffic.http_errors.items()),
             uptime_s=self.lifetime.uptime_s(context),
-            services=self.services.counts(),
+            services=ServiceCounts(len(services), sum(one.is_healthy for one in services)),
         )
 
     def _register_service(self, command: c.RegisterService, context: Context) -> ServiceView:

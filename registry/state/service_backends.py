@@ -6,7 +6,6 @@ A backend that is there anyway, from the configuration or by hand, is used and l
 from __future__ import annotations
 
 from collections.abc import Iterable
-from contextlib import suppress
 from itertools import chain, count, islice
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -100,11 +99,6 @@ class ServiceBackends:
         elif was is not None:
             for id in made:
                 self._follow(id, was, claim, context)
-
-    def backend_removed(self, url: str, watcher: Watcher, context: Context) -> None:
-        """One that was there without services was removed: those that name its server make one now."""
-        with suppress(InvalidField):  # nobody can name what was found in a journal that somebody else has written
-            self.settle(server_key(url), None, watcher, context)
 
     def _is_made(self, id: str) -> bool:
         return self._backends.require(id).discovery_source is DiscoverySource.SERVICE

@@ -11,12 +11,10 @@ import msgspec
 
 from actors.tables import Table
 from registry.errors import InvalidField, ServiceNotFound
-from registry.kinds import DiscoverySource, ServiceHealth
-from registry.metrics import ServiceCounts
+from registry.kinds import ServiceHealth
 from registry.state.backends import Backends
 from registry.state.lifetime import Lifetime
 from registry.state.oldest import Oldest
-from registry.state.records import BackendRecord
 from registry.state.rules import HealthRules
 from registry.state.service_backends import RUNNING, ServiceBackends, server_of
 from registry.state.service_metadata import checked, is_backend
@@ -95,10 +93,6 @@ class Services:
         beat = self.beats.get(name) or BeatRecord(context.wall_s, self._now_s(context))
         is_healthy = record.status == RUNNING and context.monotonic_s < self.fresh_until(beat)
         return ServiceView.of(record, beat.wall_s, is_healthy=is_healthy)
-
-    def counts(self) -> ServiceCounts:
-        """How many there are, as last looked at."""
-        return ServiceCounts(len(self.records), len(self._healthy.instants))
 
     def fresh_until(self, beat: BeatRecord) -> float:
         """The instant on `CLOCK_MONOTONIC` from which on a sign of life is too old for a healthy service."""
@@ -193,11 +187,6 @@ class Services:
             is_healthy = record.status == RUNNING
         health = ServiceHealth.HEALTHY if healthy else ServiceHealth.UNHEALTHY
         self._put(msgspec.structs.replace(record, health_status=health, is_healthy=is_healthy), context)
-
-    def backend_removed(self, removed: BackendRecord, context: Context) -> None:
-        """A backend was removed: if it was there without services, those that name its server make one now."""
-        if removed.discovery_source is not DiscoverySource.SERVICE:
-            self._made.backend_removed(removed.url, self.watcher, context)
 
     def _beat(self, name: str, context: Context) -> None:
         self.beats.put(name, BeatRecord(context.wall_s, self._now_s(context)))
