@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import msgspec
+from msgspec import UNSET
 
 from actors.actor import LATER, Actor, CallId, Context
 from actors.exits import Exit
@@ -22,10 +24,13 @@ from registry.owner_log import log_to_stderr
 from registry.state.backends import Backends
 from registry.state.health import Health
 from registry.state.leases import Leases
+from registry.state.lifetime import Lifetime
 from registry.state.line import Line
 from registry.state.probe_records import Finding
 from registry.state.records import BackendListing, BackendState, HeldLease, WaitingRecord
 from registry.state.rules import DEFAULT_RULES, HealthRules
+from registry.state.service_records import ServiceRecord, ServiceView
+from registry.state.services import Services
 from registry.state.switchboard import BUSY_RETRY_AFTER_S, Switchboard
 from registry.state.traffic import Traffic, histograms
 from registry.stores.recovery import recover
@@ -54,9 +59,13 @@ class RegistryActor(Actor):
         self.traffic = Traffic()
         self.line = Line()
         self.switchboard = Switchboard(self.backends, self.leases, self.line)
+        self.lifetime = Lifetime()
+        self.services = Services(rules, self.lifetime, self.backends)
+        self.services.watcher = self.health
+        self.health.attend(self.services)
         self._tables = tuple(
             table
-            for part in (self.backends, self.leases, self.line, self.traffic, self.health)
+            for part in (self.backends, self.leases, self.line, self.traffic, self.services, self.health)
             for table in part.tables
         )
         self._views = views(self.backends, self.leases)
@@ -88,6 +97,11 @@ class RegistryActor(Actor):
             c.CheckService: lambda command, context: self.health.check(command.name, context) or LATER,
             c.CountHttpError: lambda command, _: self.traffic.count_http_error(command.code),
             c.GetMetrics: self._get_metrics,
+            c.RegisterService: self._register_service,
+            c.UpdateService: self._update_service,
+            c.Heartbeat: lambda command, context: self.services.heartbeat(command.name, command.status, context),
+            c.RemoveService: lambda command, context: self.services.remove(command.name, context),
+            c.GetService: lambda command, context: self.services.view(command.name, context),
         }
 
     @property
@@ -103,10 +117,7 @@ class RegistryActor(Actor):
     def apply(self, command: c.Command, context: Context) -> Any:
         """Do a command, and serve those for whom it has made room; see `registry.commands` for the results."""
         result = self._handlers[type(command)](command, context)
-        if self.backends.stirred:
-            self.health.settle(context)
-        if self._choice.stirred or self._choice.freed:
-            self.switchboard.serve(context)
+        self._follow(context)
         return result
 
     def cancelled(self, call: CallId, context: Context) -> None:  # noqa: ARG002 - the contract's
@@ -131,8 +142,25 @@ class RegistryActor(Actor):
     def tick(self, context: Context) -> None:
         """Take back the leases and the probes whose time is over."""
         self.leases.expire(context.monotonic_s)
+        self.services.tick(context)
         self.health.tick(context)
         self.switchboard.serve(context)
+
+    def due(self, context: Context) -> Iterator[Callable[[Context], None]]:
+        """What time has done to services, and which of them cannot be probed."""
+        for event in (*self.services.due(context), *self.health.due()):
+            yield partial(self._happen, event)
+
+    def _happen(self, event: Callable[[Context], None], context: Context) -> None:
+        event(context)
+        self._follow(context)
+
+    def _follow(self, context: Context) -> None:
+        """Take up what a command or an event has changed of backends."""
+        if self.backends.stirred:
+            self.health.settle(context)
+        if self._choice.stirred or self._choice.freed:
+            self.switchboard.serve(context)
 
     def _add_backend(self, command: c.AddBackend, context: Context) -> None:
         self.backends.add(command.backend, *_now(context))
@@ -225,7 +253,29 @@ class RegistryActor(Actor):
             durations=histograms(self.traffic.durations),
             first_bytes=histograms(self.traffic.first_bytes),
             http_errors=dict(self.traffic.http_errors.items()),
+            uptime_s=self.lifetime.uptime_s(context),
         )
+
+    def _register_service(self, command: c.RegisterService, context: Context) -> ServiceView:
+        record = ServiceRecord(
+            command.name,
+            command.host,
+            command.port,
+            command.hostname,
+            command.url,
+            command.status,
+            "",
+            command.metadata,
+        )
+        return self.services.register(record, command.timestamp, context)
+
+    def _update_service(self, command: c.UpdateService, context: Context) -> ServiceView:
+        values = {
+            field: value
+            for field in ("host", "port", "hostname", "url", "status", "metadata")
+            if (value := getattr(command, field)) is not UNSET
+        }
+        return self.services.update(command.name, context, **values)
 
 
 def _now(context: Context) -> tuple[int, float]:
