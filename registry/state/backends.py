@@ -11,7 +11,7 @@ from msgspec import UNSET
 
 from actors.tables import Table
 from registry.errors import BackendNotFound, DuplicateBackend, InvalidField, RevisionMismatch
-from registry.kinds import BackendStatus, BackendType
+from registry.kinds import BackendStatus, BackendType, Connection
 from registry.state.choice import Choice
 from registry.state.pending import Pending
 from registry.state.records import BackendRecord, BackendState, CountersRecord, ModelRecord
@@ -28,6 +28,7 @@ class Backends:
     Attributes:
         pending: Requests in flight.
         choice: Which backends may be given requests.
+        stirred: Those that came or went, or have another status or address, since health has looked at them.
         servers: Ids of the backends of each server, by `registry.urls.server_key`.
     """
 
@@ -38,6 +39,7 @@ class Backends:
         self.choice = Choice(self.records, counts)
         self.pending = Pending(counts, self.choice.pending_changed)
         self.tables = (self.records, self.counters, self.pending.raw)
+        self.stirred: set[str] = set()
         self._by_model: dict[str, dict[str, None]] = {}
         self.servers: dict[str, dict[str, None]] = {}
 
@@ -45,6 +47,8 @@ class Backends:
 
     def _backend_changed(self, id: str, before: BackendRecord | None, after: BackendRecord | None) -> None:
         self.choice.backend_changed(id, before, after)
+        if before is None or after is None or _probed_as(before) != _probed_as(after):
+            self.stirred.add(id)
         if before is None or after is None or before.models is not after.models:
             _move(self._by_model, id, _model_ids(before), _model_ids(after))
         if before is None or after is None or before.url != after.url:
@@ -163,6 +167,12 @@ class Backends:
         record = self.require(id)
         self._change(record, msgspec.structs.replace(record, models=_named(models)), revision)
 
+    def learn_models(self, id: str, models: tuple[ModelRecord, ...], revision: int) -> None:
+        """Replace the models by what a probe has found; in another order, or named twice, they are the same."""
+        found = {model.id: model for model in reversed(_named(models))}
+        if found != {model.id: model for model in self.require(id).models}:
+            self.update_models(id, tuple(reversed(found.values())), revision)
+
     def _change(self, before: BackendRecord, after: BackendRecord, revision: int) -> None:
         """Note a durable change, unless it changes nothing."""
         after = msgspec.structs.replace(after, revision=before.revision)
@@ -271,6 +281,11 @@ def _normal(record: BackendRecord) -> BackendRecord:
 def _named(models: tuple[ModelRecord, ...]) -> tuple[ModelRecord, ...]:
     """Models, of which each has a name."""
     return tuple(model if model.name else msgspec.structs.replace(model, name=model.id) for model in models)
+
+
+def _probed_as(record: BackendRecord) -> tuple[BackendStatus, str, Connection]:
+    """What matters to health."""
+    return record.status, record.url, record.connection
 
 
 def _model_ids(record: BackendRecord | None) -> set[str]:
