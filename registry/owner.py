@@ -18,7 +18,7 @@ from actors.tables import Table
 from actors.views import View
 from registry import commands as c
 from registry.errors import DuplicateBackend, NoBackendAvailable
-from registry.kinds import BackendStatus, Durability, LogFormat, Outcome
+from registry.kinds import BackendStatus, DiscoverySource, Durability, LogFormat, Outcome
 from registry.metrics import BackendMetrics, Metrics
 from registry.owner_log import log_to_stderr
 from registry.state.backends import Backends
@@ -57,7 +57,7 @@ class RegistryActor(Actor):
         self.line = Line()
         self.switchboard = Switchboard(self.backends, self.leases, self.line)
         self.lifetime = Lifetime()
-        self.services = Services(rules, self.lifetime, self.backends)
+        self.services = Services(rules, self.lifetime, self.backends, self.traffic)
         self._tables = (
             *self.backends.tables,
             *self.leases.tables,
@@ -148,13 +148,19 @@ class RegistryActor(Actor):
 
     def _add_backend(self, command: c.AddBackend, context: Context) -> None:
         self.backends.add(command.backend, *_now(context))
+        self.services.backends.configured(command.backend.url, context)
 
     def _put_backend(self, command: c.PutBackend, context: Context) -> BackendState:
         id = command.backend.id
         if command.only_new and id in self.backends.records:
             raise DuplicateBackend(id)
         self.backends.expect(id, command.expected_revision)
-        return self.backends.put(command.backend, *_now(context), keep_status=command.keep_status)
+        before = self.backends.records.get(id)
+        put = self.backends.put(command.backend, *_now(context), keep_status=command.keep_status)
+        self.services.backends.configured(put.record.url, context)
+        if before is not None and before.url != put.record.url:
+            self.services.backends.configured(before.url, context)
+        return put
 
     def _update_backend(self, command: c.UpdateBackend, context: Context) -> BackendState:
         self.backends.require(command.id)
@@ -170,11 +176,13 @@ class RegistryActor(Actor):
             metadata=command.metadata,
         )
 
-    def _remove_backend(self, command: c.RemoveBackend, _: Context) -> BackendState:
+    def _remove_backend(self, command: c.RemoveBackend, context: Context) -> BackendState:
         self.backends.require(command.id)
         self.backends.expect(command.id, command.expected_revision)
         removed = self.backends.remove(command.id)
         self.traffic.forget(command.id)
+        if removed.record.discovery_source is not DiscoverySource.SERVICE:
+            self.services.backends.configured(removed.record.url, context)
         return removed
 
     def _get_backends(self, command: c.GetBackends, _: Context) -> list[BackendState]:
@@ -236,25 +244,13 @@ class RegistryActor(Actor):
         )
 
     def _register_service(self, command: c.RegisterService, context: Context) -> ServiceView:
-        record = ServiceRecord(
-            command.name,
-            command.host,
-            command.port,
-            command.hostname,
-            command.url,
-            command.status,
-            "",
-            command.metadata,
-        )
-        return self.services.register(record, command.timestamp, context)
+        said = msgspec.structs.asdict(command)
+        timestamp = said.pop("timestamp")
+        return self.services.register(ServiceRecord(timestamp="", **said), timestamp, context)
 
     def _update_service(self, command: c.UpdateService, context: Context) -> ServiceView:
-        values = {
-            field: value
-            for field in ("host", "port", "hostname", "url", "status", "metadata")
-            if (value := getattr(command, field)) is not UNSET
-        }
-        return self.services.update(command.name, context, **values)
+        said = {field: value for field, value in msgspec.structs.asdict(command).items() if value is not UNSET}
+        return self.services.update(context=context, **said)
 
 
 def _now(context: Context) -> tuple[int, float]:
