@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 import msgspec
 
@@ -13,21 +13,30 @@ from actors.tables import Table
 from registry.errors import InvalidField, ServiceNotFound
 from registry.kinds import ServiceHealth
 from registry.state.backends import Backends
-from registry.state.claims import RUNNING, Claims, says_the_same, server_of
 from registry.state.lifetime import Lifetime
 from registry.state.rules import HealthRules
+from registry.state.servers import RUNNING, Servers, says_the_same, server_of
 from registry.state.service_backends import ServiceBackends
 from registry.state.service_metadata import checked, is_backend
 from registry.state.service_records import BeatRecord, ServiceRecord, ServiceView
 from registry.state.silence import Silence
 from registry.state.traffic import Traffic
-from registry.state.watcher import NoWatcher, Watcher
 from registry.urls import normalise_url, with_loopback
 
 if TYPE_CHECKING:
     from actors.actor import Context
 
 Event = Callable[["Context"], None]
+
+
+class Watcher(Protocol):
+    """Who decides what is probed and when; `registry.state.health.Health` does."""
+
+    def service_registered(self, name: str, context: Context) -> None:
+        """A service was registered, for the first time or anew."""
+
+    def service_removed(self, name: str, context: Context) -> None:
+        """A service was removed, by somebody or because it was silent for too long."""
 
 
 class Services:
@@ -38,6 +47,7 @@ class Services:
         lifetime: The clock on which heartbeats age.
         backends: Those that services name are kept there.
         traffic: What is counted of these.
+        watcher: Told who comes and goes.
 
     Attributes:
         records: The services.
@@ -45,26 +55,24 @@ class Services:
         backends: Keeps the backends that they name.
     """
 
-    def __init__(self, rules: HealthRules, lifetime: Lifetime, backends: Backends, traffic: Traffic) -> None:
+    def __init__(
+        self, rules: HealthRules, lifetime: Lifetime, backends: Backends, traffic: Traffic, watcher: Watcher
+    ) -> None:
         self.records = Table("services", str, ServiceRecord, durable=True, on_change=self._record_changed)
         self.beats = Table("beats", str, BeatRecord, durable=False, saved=True, on_change=self._beat_changed)
         self.tables = (self.records, self.beats, *lifetime.tables)
-        self._claims = Claims()
-        self.backends = ServiceBackends(self.records, self._claims, backends, traffic)
+        self._servers = Servers()
+        self.backends = ServiceBackends(self.records, self._servers, backends, traffic)
         self._silence = Silence(rules)
         self._rules = rules
         self._lifetime = lifetime
-        self._watcher: Watcher = NoWatcher()
+        self._watcher = watcher
         self._repaired = False
-
-    def watch(self, watcher: Watcher) -> None:
-        """Tell somebody who comes and goes, of services and of the backends that they make."""
-        self._watcher = self.backends.watcher = watcher
 
     # -- what is derived -------------------------------------------------------------------------------------
 
     def _record_changed(self, name: str, before: ServiceRecord | None, after: ServiceRecord | None) -> None:
-        self._claims.service_changed(name, before, after)
+        self._servers.service_changed(name, before, after)
         self._silence.note(name, after, self.beats.get(name))
 
     def _beat_changed(self, name: str, _: BeatRecord | None, after: BeatRecord | None) -> None:
@@ -153,7 +161,7 @@ class Services:
     def remove(self, name: str, context: Context) -> None:
         """Forget a service, and the backend that only it has named; raises `ServiceNotFound`."""
         server = server_of(self.require(name))
-        was = None if server is None else self._claims.of(server)
+        was = None if server is None else self._servers.of(server)
         self.records.delete(name)
         if name in self.beats:
             self.beats.delete(name)
@@ -187,10 +195,10 @@ class Services:
         if before is not None:
             record = msgspec.structs.replace(record, revision=before.revision)
         named = () if says_the_same(before, record) and not anew else (server_of(before), server_of(record))
-        claims = {server: self._claims.of(server) for server in named if server is not None}
+        said = {server: self._servers.of(server) for server in named if server is not None}
         if before is None or not _alike(before, record):
             self.records.put(record.name, msgspec.structs.replace(record, revision=context.revision + 1))
-        for server, was in claims.items():
+        for server, was in said.items():
             self.backends.settle(server, was, context)
 
     # -- time ------------------------------------------------------------------------------------------------

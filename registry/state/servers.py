@@ -16,7 +16,7 @@ RUNNING = "running"
 """The status of a service that may be given requests."""
 
 
-class Claim(NamedTuple):
+class Said(NamedTuple):
     """What the services that name a server say together.
 
     Attributes:
@@ -45,11 +45,11 @@ class _Server:
         self.running = 0
 
 
-class Claims:
+class Servers:
     """Derived from the table of services. A change costs what it says, however many others name the same server."""
 
     def __init__(self) -> None:
-        self.servers: dict[str, _Server] = {}
+        self.named: dict[str, _Server] = {}
 
     def service_changed(self, name: str, before: ServiceRecord | None, after: ServiceRecord | None) -> None:
         """A service came, went or was changed."""
@@ -62,7 +62,7 @@ class Claims:
             self._join(new, name, after)
 
     def _leave(self, key: str, name: str, record: ServiceRecord, *, stays: bool) -> None:
-        server = self.servers[key]
+        server = self.named[key]
         server.running -= record.status == RUNNING
         for model in declared_models(record):
             server.models[model] -= 1
@@ -71,23 +71,23 @@ class Claims:
         if not stays:
             del server.names[name]
             if not server.names:
-                del self.servers[key]
+                del self.named[key]
 
     def _join(self, key: str, name: str, record: ServiceRecord) -> None:
-        server = self.servers.setdefault(key, _Server())
+        server = self.named.setdefault(key, _Server())
         server.names[name] = None
         server.running += record.status == RUNNING
         for model in declared_models(record):
             server.models[model] += 1
 
-    def of(self, key: str) -> Claim | None:
+    def of(self, key: str) -> Said | None:
         """What is said of a server; None if no service names it."""
-        server = self.servers.get(key)
-        return None if server is None else Claim(tuple(islice(server.models, MAX_MODELS)), server.running > 0)
+        server = self.named.get(key)
+        return None if server is None else Said(tuple(islice(server.models, MAX_MODELS)), server.running > 0)
 
     def first(self, key: str) -> str:
         """The service that has named a server for the longest time; some service must name it."""
-        return next(iter(self.servers[key].names))
+        return next(iter(self.named[key].names))
 
 
 def says_the_same(before: ServiceRecord | None, after: ServiceRecord | None) -> bool:
