@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING
 from actors.tables import Table
 from registry.kinds import BackendStatus, DiscoverySource
 from registry.state.backends import Backends
-from registry.state.servers import Said, Servers
 from registry.state.records import BackendRecord, ModelRecord
+from registry.state.servers import Said, Servers
 from registry.state.service_records import ServiceRecord
 from registry.state.traffic import Traffic
 from registry.urls import normalise_url, server_key, with_loopback
