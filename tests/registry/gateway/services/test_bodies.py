@@ -50,7 +50,7 @@ def one(**changes: Any) -> bytes:
     ).encode()
 
 
-WRONG_REGISTRATIONS = {
+WRONG_REGISTRATIONS: dict[bytes, str] = {
     **BROKEN,
     b"{}": "Missing required field: name",
     b"[]": "Missing required field: name",
