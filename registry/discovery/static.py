@@ -4,13 +4,10 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
-from contextlib import suppress
 
 from registry.client import AsyncRegistry
-from registry.errors import BackendNotFound
 from registry.kinds import DiscoverySource
 from registry.models import Backend, BackendView
-from registry.urls import server_key
 
 logger = logging.getLogger(__name__)
 
@@ -27,11 +24,9 @@ OURS = {DiscoverySource.STATIC, DiscoverySource.SERVICE}
 async def reconcile(registry: AsyncRegistry, named: Sequence[Backend]) -> None:
     """Make the static backends of the registry those that are named; those that came otherwise stay.
 
-    A backend that is as it is named is not touched: it keeps its revision, and what is known of it. One that services
-    have made is not needed any more if its server is named.
+    A backend that is as it is named is not touched: it keeps its revision, and what is known of it.
     """
     wanted = {backend.id: backend for backend in named}
-    servers = {server_key(backend.url) for backend in named}
     present = {view.id: view for view in await registry.get_all_backends(fresh=True)}
     for id, backend in wanted.items():
         there = present.get(id)
@@ -40,19 +35,9 @@ async def reconcile(registry: AsyncRegistry, named: Sequence[Backend]) -> None:
         elif there is None or not _is_same(backend, there):
             await registry.put_backend(backend)
     for id, view in present.items():
-        if id in wanted:
-            continue
-        if view.discovery_source is DiscoverySource.STATIC:
-            await _remove(registry, id)
+        if view.discovery_source is DiscoverySource.STATIC and id not in wanted:
+            await registry.remove_backend(id)
             logger.info("backend %s is not named any more and was removed", id)
-        elif view.discovery_source is DiscoverySource.SERVICE and server_key(view.url) in servers:
-            await _remove(registry, id)
-            logger.info("backend %s, which services had made, was removed, as its server is named", id)
-
-
-async def _remove(registry: AsyncRegistry, id: str) -> None:
-    with suppress(BackendNotFound):  # a service may have been quicker
-        await registry.remove_backend(id)
 
 
 def _is_same(backend: Backend, view: BackendView) -> bool:

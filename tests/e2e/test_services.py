@@ -74,12 +74,17 @@ def test_a_service_without_heartbeats_is_unhealthy_and_then_removed(tmp_path: Pa
         until(silent_is_gone, "the silent one is removed", 20)
         assert server.ask("GET", "/stats").json()["total_services"] == 1
         steps = [
-            change["kind"]
-            for step in server.ask("GET", "/history").json()["entries"]
-            for change in step["changes"]
-            if change.get("id") == "silent"
+            (row["before"], row["after"])
+            for change in server.ask("GET", "/history").json()["changes"]
+            for row in change["rows"]
+            if (row["table"], row["key"]) == ("services", "silent")
         ]
-        assert steps == ["added", "changed", "removed"]
+        assert [(before is None, after is None) for before, after in steps] == [
+            (True, False),
+            (False, False),
+            (False, True),
+        ]
+        assert (steps[1][0]["is_healthy"], steps[1][1]["is_healthy"]) == (True, False)
 
 
 def test_services_outlive_the_registry(tmp_path: Path) -> None:

@@ -266,6 +266,20 @@ def test_changes_need_the_admin_key(tmp_path: Path) -> None:
         assert SECRET not in run.stderr
 
 
+@pytest.mark.parametrize(("setting", "status"), [("", 401), ("open_services: true\n", 201)])
+def test_services_and_the_admin_key(tmp_path: Path, setting: str, status: int) -> None:
+    """Services need the key too, unless the settings say otherwise; all else needs it in any case."""
+    key, config = tmp_path / "key", tmp_path / "server.yaml"
+    key.write_text(f"{SECRET}\n")
+    config.write_text(f"admin_key_file: {key}\n{setting}")
+    service = {"name": "s", "host": "h", "port": 1, "hostname": "h", "url": "http://127.0.0.1:9", "status": "running"}
+    with program("-m", "registry", "serve", "--port=0", "--gateways=1", "--ephemeral", f"--config={config}") as run:
+        url = serving(run)
+        assert httpx2.post(f"{url}/services", json=service, trust_env=False).status_code == status
+        assert httpx2.get(f"{url}/services", trust_env=False).json()["total"] == (status == 201)
+        assert httpx2.post(f"{url}/backends", json={"url": "http://127.0.0.1:9"}, trust_env=False).status_code == 401
+
+
 def test_admin_key_that_is_missing(tmp_path: Path) -> None:
     """No server starts open because its key is not there."""
     path = tmp_path / "server.yaml"

@@ -14,8 +14,6 @@ from registry.state.service_records import MAX_SERVICE_BYTES, ServiceName, Servi
 
 REQUIRED = ("name", "host", "port", "hostname", "url", "status")
 CHANGEABLE = ("host", "port", "hostname", "url", "status", "metadata")
-MAX_DEPTH = 100
-"""How deeply arrays and objects may stand in each other."""
 
 A_TEXT = "a string of at most 4,096 characters"
 RULES: dict[str, tuple[Any, str]] = {
@@ -100,12 +98,9 @@ def _decoded(body: bytes) -> Any:
     except msgspec.ValidationError:  # JSON, but no processor's number
         raise bad_request("A number in the body is out of range.") from None
     except RecursionError:
-        raise _too_deep() from None
+        raise bad_request("The body is nested too deeply.") from None
     except UNDECODABLE:
         raise bad_request("Invalid JSON") from None
-    # Few bodies have so many brackets that they must be looked at.
-    if body.count(b"[") + body.count(b"{") > MAX_DEPTH and _is_too_deep(sent):
-        raise _too_deep()
     if not isinstance(sent, dict | list | str):
         raise _no_object()
     return sent
@@ -115,16 +110,6 @@ def _check_length(body: bytes) -> None:
     if len(body) > MAX_SERVICE_BYTES:
         reason = f"The request body is longer than {MAX_SERVICE_BYTES:,} bytes."
         raise ServicesError(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, reason)
-
-
-def _is_too_deep(value: Any) -> bool:
-    level = [value]
-    for _ in range(MAX_DEPTH + 1):
-        nested = [one for one in level if isinstance(one, dict | list)]
-        if not nested:
-            return False
-        level = [inner for one in nested for inner in (one.values() if isinstance(one, dict) else one)]
-    return True
 
 
 def _object(sent: Any) -> dict[str, Any]:
@@ -153,7 +138,3 @@ def _metadata(value: Any, words: str) -> dict[str, Any]:
 
 def _no_object() -> ServicesError:
     return bad_request("The body must be a JSON object.")
-
-
-def _too_deep() -> ServicesError:
-    return bad_request(f"The body is nested too deeply: more than {MAX_DEPTH} levels.")
