@@ -285,9 +285,7 @@ def test_a_snapshot_does_not_overtake_an_update_that_was_held_back(world: World)
 def test_updates_for_an_incomplete_copy_are_void(world: World) -> None:
     """They may come between what was lost and what makes good for it."""
     copy = world.a.replica
-    copy.snapshot(
-        Snapshot(copy.follow().counter, RENEWED, [], complete=True, revision=7, at_s=0.0), epoch=1
-    )
+    copy.snapshot(Snapshot(copy.follow().counter, RENEWED, [], complete=True, revision=7, at_s=0.0), epoch=1)
     row = msgspec.Raw(encode(("k", "x")))
     assert copy.resync().revision == 7
     copy.update(Update(8, [frames.Rows("lasting", [row], [])], more=False, at_s=0.0))
@@ -297,9 +295,7 @@ def test_updates_for_an_incomplete_copy_are_void(world: World) -> None:
 def test_an_interrupted_update_leaves_a_copy_of_no_revision(world: World) -> None:
     """So that it is sent as a whole when it is asked for again."""
     copy = world.a.replica
-    copy.snapshot(
-        Snapshot(copy.follow().counter, RENEWED, [], complete=True, revision=7, at_s=0.0), epoch=1
-    )
+    copy.snapshot(Snapshot(copy.follow().counter, RENEWED, [], complete=True, revision=7, at_s=0.0), epoch=1)
     with pytest.raises(msgspec.DecodeError):
         copy.update(Update(8, [frames.Rows("lasting", [msgspec.Raw(b"\xc1")], [])], more=False, at_s=0.0))
     assert copy.follow().revision is None

@@ -94,9 +94,7 @@ def test_what_is_lazy_waits_until_it_is_asked_for(world: World) -> None:
     assert rows_of(synced(world, world.b)) == [("beats", "t", 6)]
 
 
-def test_who_does_not_follow_yet_is_answered_with_the_last_piece(
-    world: World, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_who_does_not_follow_yet_is_answered_with_the_last_piece(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     """The first question brings the copy, with what has changed on the way; in the very turn that completes it."""
     monkeypatch.setattr(publisher, "PIECE_BYTES", 100)
     world.a.does(*[Put(f"k{number}", "x" * 40) for number in range(20)], *[Beat(f"k{number}") for number in range(20)])
@@ -181,7 +179,7 @@ def test_the_end_of_a_session_ends_its_questions(world: World) -> None:
 def test_without_a_copy_there_is_nothing_to_wait_for(world: World) -> None:
     """A session that does not follow is answered at once."""
     call = world.a.session.sync(FAR)
-    world.a.session._outgoing = [call.ask]  # type: ignore[list-item]
+    world.a.session._outgoing = [call.ask]
     world.a.end.post_all(world.a.session.outgoing)
     world.owner.turn()
     assert [type(frame) for frame in world.a.hears()] == [Answer]
