@@ -37,6 +37,7 @@ class Life:
 
     Attributes:
         clock: The time; it moves only when a test moves it.
+        rules: How health is judged.
         journal: Where durable changes go.
         engine: That of the present owner.
         actor: Its registry.
@@ -49,8 +50,8 @@ class Life:
         sessions: Sequence[int] = (1, 2, 3),
         rules: HealthRules = DEFAULT_RULES,
     ) -> None:
-        self.rules = rules
         self.clock = ManualClock()
+        self.rules = rules
         self.journal: Journal = journal or MemoryJournal()
         self.answers: dict[Call, Any] = {}
         self._numbers: dict[int, int] = {}
