@@ -53,7 +53,7 @@ def test_a_backend_that_is_killed_and_started_again(start_llama: Callable[..., L
         llama.kill()
         until(lambda: status_of(server) == "unhealthy", "the killed backend is known to be unhealthy", 20)
         (backend,) = server.backends().values()
-        assert "Connection refused" in backend["last_error"]
+        assert "connection refused" in backend["last_error"]
         start_llama(port=port)
         until(lambda: status_of(server) == "healthy", "it is healthy again", 20)
 
