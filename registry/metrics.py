@@ -51,6 +51,7 @@ class Metrics(msgspec.Struct, frozen=True):
         first_bytes: Time to the first byte by backend.
         http_errors: Errors that gateways answered themselves, by status code.
         waiting: How many requests wait for a backend.
+        uptime_s: Seconds since the system started; a new owner does not begin anew.
     """
 
     epoch: int
@@ -62,3 +63,4 @@ class Metrics(msgspec.Struct, frozen=True):
     first_bytes: list[Histogram]
     http_errors: dict[int, int]
     waiting: int = 0
+    uptime_s: float = 0.0

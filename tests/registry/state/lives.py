@@ -18,6 +18,7 @@ from actors.turns.engine import Engine
 from registry import commands as c
 from registry.owner import RegistryActor
 from registry.state.records import BackendState, Grant
+from registry.state.rules import DEFAULT_RULES, HealthRules
 from tests.actors.counter import MemoryJournal
 
 Call = tuple[int, int]
@@ -41,7 +42,13 @@ class Life:
         answers: The answers so far, decoded as far as they are of builtin types; an error as itself.
     """
 
-    def __init__(self, journal: Journal | None = None, sessions: Sequence[int] = (1, 2, 3)) -> None:
+    def __init__(
+        self,
+        journal: Journal | None = None,
+        sessions: Sequence[int] = (1, 2, 3),
+        rules: HealthRules = DEFAULT_RULES,
+    ) -> None:
+        self.rules = rules
         self.clock = ManualClock()
         self.journal: Journal = journal or MemoryJournal()
         self.answers: dict[Call, Any] = {}
@@ -52,7 +59,7 @@ class Life:
             self.join(session)
 
     def _live(self, epoch: int) -> None:
-        self.actor = RegistryActor()
+        self.actor = RegistryActor(self.rules)
         log = SessionLog(os.dup(self._log.fileno()))
         self.engine = Engine(self.actor, self.journal, log, self.clock, epoch, self._handed_over)
         self.engine.recover()
