@@ -91,7 +91,9 @@ class RegistryActor(Actor):
             c.Release: self._release,
             c.ForceRelease: self._force_release,
             c.GetLeases: self._get_leases,
-            c.NextProbes: lambda command, context: self.health.next_probes(command.most, context) or LATER,
+            c.NextProbes: lambda command, context: (
+                self.health.next_probes(command.most, context, urgent_only=command.urgent_only) or LATER
+            ),
             c.ReportProbe: self._report_probe,
             c.CheckService: lambda command, context: self.health.check(command.name, context) or LATER,
             c.CountHttpError: lambda command, _: self.traffic.count_http_error(command.code),
