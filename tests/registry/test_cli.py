@@ -241,10 +241,12 @@ def test_json_log() -> None:
     arguments = ("serve", "--port", "0", "--gateways", "1", "--ephemeral", "--backend", "http://127.0.0.1:9")
     with program("-m", "registry", *arguments, "--log-format", "json") as run:
         serving(run)
+        until(lambda: "is unhealthy" in run.stderr, "what was found is told")
         run.kill(signal.SIGTERM)
         assert run.ends() == 0
         events = [json.loads(line) for line in run.stderr.splitlines()]
-    assert {"supervisor", "discovery"} <= {event["process"] for event in events}
+    (told,) = (event["event"] for event in events if event["process"] == "owner")
+    assert told == "backend 127.0.0.1:9 (http://127.0.0.1:9) is unhealthy: connection refused"
     assert all({"event", "level", "timestamp"} <= event.keys() for event in events)
 
 
