@@ -80,7 +80,7 @@ async def _announce(child: Child, checker: Checker, quiet_s: float) -> None:
         async with asyncio.timeout(FIRST_FINDINGS_S):
             async with asyncio.timeout(quiet_s):
                 await checker.begun.wait()
-            while not await _is_settled(checker):  # noqa: ASYNC110 - it waits for the event at each turn
+            while not await _is_settled(checker):
                 pass
     child.ready()
 

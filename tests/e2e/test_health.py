@@ -1,68 +1,76 @@
-"""Health checks of a real llama.cpp server, by a whole registry."""
+"""The health of real llama.cpp servers, as a real server finds it."""
 
 from __future__ import annotations
 
 import os
 import signal
-import socket
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import httpx2
+import pytest
+import yaml
 
 from demo.llama import MODEL, LlamaServer
-from tests.e2e.servers import Server, serve
 from tests.polling import until
 from tests.processes import program
 
-QUICK = ("--ephemeral", "--gateways=1", "--health-interval=1", "--health-timeout=0.5")
+SLOTS = 2
+SEVERAL_PROBES_S = 30.0
 
 
-def status_of(server: Server) -> str:
-    """The status of the only backend."""
-    (backend,) = server.backends().values()
-    return str(backend["status"])
+@pytest.fixture
+def llama(start_llama: Callable[..., LlamaServer]) -> LlamaServer:
+    """A llama.cpp server that the test may pause and kill."""
+    return start_llama(slots=SLOTS)
 
 
-def test_a_backend_that_is_paused(start_llama: Callable[..., LlamaServer]) -> None:
-    """It is unhealthy with a reason that can be read, gets no requests, and is healthy again when it goes on."""
-    llama = start_llama()
-    with serve(llama, flags=QUICK) as server:
-        (backend,) = server.backends().values()
-        assert [model["id"] for model in backend["models"]] == [MODEL]
-        os.kill(llama.pid, signal.SIGSTOP)
-        try:
-            until(lambda: status_of(server) == "unhealthy", "the paused backend is known to be unhealthy", 20)
-            (backend,) = server.backends().values()
-            assert "no answer within 0.5 s" in backend["last_error"]
-            answer = server.ask("POST", "/v1/chat/completions", {"model": MODEL, "messages": []})
-            assert answer.status_code == 503
-        finally:
-            os.kill(llama.pid, signal.SIGCONT)
-        until(lambda: status_of(server) == "healthy", "it is healthy again", 20)
-        (backend,) = server.backends().values()
-        assert backend["last_error"] is None
-        answer = server.ask(
-            "POST", "/v1/chat/completions", {"model": MODEL, "messages": [{"role": "user", "content": "Hi"}]}
-        )
-        assert answer.status_code == 200
+@pytest.fixture
+def seen(llama: LlamaServer, tmp_path: Path) -> Iterator[Callable[[], dict[str, Any]]]:
+    """Looks at the backend by way of a server that probes it often."""
+    settings = {
+        "backends": [{"url": llama.url, "id": "llama", "type": "llamacpp"}],
+        "port": 0,
+        "gateways": 1,
+        "data_dir": str(tmp_path / "data"),
+        "health_interval_s": 0.5,
+        "health_timeout_s": 0.5,
+    }
+    path = tmp_path / "registry.yaml"
+    path.write_text(yaml.safe_dump(settings))
+    with program("-m", "registry", "serve", "--config", str(path)) as run:
+        address = until(run.address, "the server serves", 30)
+
+        def look() -> dict[str, Any]:
+            found: dict[str, Any] = httpx2.get(f"{address}/backends/llama", trust_env=False).json()
+            return found
+
+        yield look
 
 
-def test_a_backend_that_is_killed_and_started_again(start_llama: Callable[..., LlamaServer]) -> None:
-    """Real requests find out that it is gone, and probes that it is back, without anybody's help."""
-    llama = start_llama()
+def test_paused_killed_and_restarted(
+    llama: LlamaServer, seen: Callable[[], dict[str, Any]], start_llama: Callable[..., LlamaServer]
+) -> None:
+    """A real server's abilities are known; paused or killed it is unhealthy, with the reason, till it is back."""
+
+    def becomes(status: str) -> dict[str, Any]:
+        until(lambda: seen()["status"] == status, f"it is {status}", SEVERAL_PROBES_S)
+        return seen()
+
+    (model,) = becomes("healthy")["models"]
+    assert (model["id"], model["context_length"]) == (MODEL, 1024)
+    assert (model["supports_vision"], model["supports_tools"], model["supports_json_mode"]) == (False, False, True)
+
+    os.kill(llama.pid, signal.SIGSTOP)
+    try:
+        assert becomes("unhealthy")["last_error"] == "no answer within 0.5 s"
+    finally:
+        os.kill(llama.pid, signal.SIGCONT)
+    assert becomes("healthy")["last_error"] is None
+
     port = int(llama.url.rpartition(":")[2])
-    with serve(llama, flags=("--ephemeral", "--gateways=1", "--health-interval=2")) as server:
-        llama.kill()
-        until(lambda: status_of(server) == "unhealthy", "the killed backend is known to be unhealthy", 20)
-        (backend,) = server.backends().values()
-        assert "Connection refused" in backend["last_error"]
-        start_llama(port=port)
-        until(lambda: status_of(server) == "healthy", "it is healthy again", 20)
-
-
-def test_a_hung_backend_does_not_keep_the_server_from_serving() -> None:
-    """The server is told of as serving, and answers, while nothing is known of that backend yet."""
-    with socket.create_server(("127.0.0.1", 0)) as silent:
-        url = f"http://127.0.0.1:{silent.getsockname()[1]}"
-        flags = ("--port=0", "--ephemeral", "--gateways=1", "--health-timeout=600", f"--backend={url}")
-        with program("-m", "registry", "serve", *flags) as run:
-            server = Server(run)
-            assert status_of(server) == "unknown"
+    llama.kill()
+    assert becomes("unhealthy")["last_error"] == "connection refused"
+    start_llama(port=port, slots=SLOTS)
+    becomes("healthy")
