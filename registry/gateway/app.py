@@ -10,8 +10,10 @@ from http import HTTPStatus
 from typing import Protocol
 
 from actors.errors import ActorsError, CommandInvalid
+from registry.addresses import AddressRules
 from registry.api.problems import PROBLEM_JSON, problem_body
 from registry.gateway.asgi import AsgiApp, answer_with_asgi
+from registry.gateway.http1.connector import Connector
 from registry.gateway.http1.deadlines import Deadlines
 from registry.gateway.http1.listener import Listener
 from registry.gateway.http1.messages import Refusal, Request
@@ -52,7 +54,8 @@ class Gateway:
     def __init__(self, registry: GatewayRegistry, settings: GatewaySettings) -> None:
         self._registry = registry
         self._deadlines = Deadlines(asyncio.get_running_loop(), settings.tick_s)
-        self._pool = UpstreamPool(settings.upstream, self._deadlines)
+        connector = Connector(AddressRules.of(settings.addresses))
+        self._pool = UpstreamPool(settings.upstream, self._deadlines, connector)
         self._listener = Listener(self, settings.server, self._deadlines)
         self._control: AsgiApp | None = None
         self._request_ids = RequestIds()
