@@ -15,8 +15,8 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 from pydantic_core import ErrorDetails
 
+from registry.addresses import LOCAL_NETWORKS
 from registry.config_values import (
-    LOCAL_NETWORKS,
     Age,
     ApiKey,
     HostName,

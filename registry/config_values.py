@@ -87,9 +87,6 @@ def _is_within(network: IPv4Network | IPv6Network, other: IPv4Network | IPv6Netw
 
 Network = Annotated[str, StringConstraints(max_length=64), BeforeValidator(_network)]
 
-LOCAL_NETWORKS = ("127.0.0.0/8", "::1/128", "10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", "fc00::/7")
-"""Loopback, and the networks that are private."""
-
 
 def read_text(path: Path) -> str:
     """The text of a file; raises `ConfigError` with a sentence that says why not."""

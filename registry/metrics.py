@@ -15,6 +15,18 @@ class BackendMetrics(msgspec.Struct, frozen=True):
     pending_requests: int
 
 
+class ServiceCounts(msgspec.Struct, frozen=True):
+    """Services at this moment.
+
+    Attributes:
+        registered: All of them.
+        healthy: Those whose status is `running` and whose latest heartbeat is young enough.
+    """
+
+    registered: int = 0
+    healthy: int = 0
+
+
 class TrafficMetrics(msgspec.Struct, frozen=True):
     """Requests that ended alike since the system started."""
 
@@ -52,6 +64,7 @@ class Metrics(msgspec.Struct, frozen=True):
         http_errors: Errors that gateways answered themselves, by status code.
         waiting: How many requests wait for a backend.
         uptime_s: Seconds since the system started; a new owner does not begin anew.
+        services: How many services there are.
     """
 
     epoch: int
@@ -64,3 +77,4 @@ class Metrics(msgspec.Struct, frozen=True):
     http_errors: dict[int, int]
     waiting: int = 0
     uptime_s: float = 0.0
+    services: ServiceCounts = ServiceCounts()

@@ -19,7 +19,7 @@ from actors.views import View
 from registry import commands as c
 from registry.errors import DuplicateBackend, NoBackendAvailable
 from registry.kinds import BackendStatus, DiscoverySource, Durability, LogFormat, Outcome
-from registry.metrics import BackendMetrics, Metrics
+from registry.metrics import BackendMetrics, Metrics, ServiceCounts
 from registry.owner_log import log_to_stderr
 from registry.state.backends import Backends
 from registry.state.health import Health
@@ -91,7 +91,9 @@ class RegistryActor(Actor):
             c.Release: self._release,
             c.ForceRelease: self._force_release,
             c.GetLeases: self._get_leases,
-            c.NextProbes: lambda command, context: self.health.next_probes(command.most, context) or LATER,
+            c.NextProbes: lambda command, context: (
+                self.health.next_probes(command.most, context, urgent_only=command.urgent_only) or LATER
+            ),
             c.ReportProbe: self._report_probe,
             c.CheckService: lambda command, context: self.health.check(command.name, context) or LATER,
             c.CountHttpError: lambda command, _: self.traffic.count_http_error(command.code),
@@ -140,15 +142,15 @@ class RegistryActor(Actor):
         return not isinstance(command, c.Acquire | c.IncrementPending | c.NextProbes | c.CheckService)
 
     def tick(self, context: Context) -> None:
-        """Take back the leases whose time is over."""
+        """Take back the leases and the probes whose time is over."""
         self.leases.expire(context.monotonic_s)
         self.services.tick(context)
+        self.health.tick(context)
         self.switchboard.serve(context)
 
     def due(self, context: Context) -> Iterator[Callable[[Context], None]]:
-        """What time has done to probes, and to services."""
-        yield partial(self._happen, self.health.tick)
-        for event in self.services.due(context):
+        """What time has done to services, and which of them cannot be probed."""
+        for event in (*self.services.due(context), *self.health.due()):
             yield partial(self._happen, event)
 
     def _happen(self, event: Callable[[Context], None], context: Context) -> None:
@@ -248,6 +250,7 @@ class RegistryActor(Actor):
         return self.leases.held(command.backend, context.monotonic_s, self.name_of)
 
     def _get_metrics(self, _: c.GetMetrics, context: Context) -> Metrics:
+        services = self.services.records.values()
         return Metrics(
             epoch=context.epoch,
             revision=context.revision,
@@ -262,6 +265,7 @@ class RegistryActor(Actor):
             first_bytes=histograms(self.traffic.first_bytes),
             http_errors=dict(self.traffic.http_errors.items()),
             uptime_s=self.lifetime.uptime_s(context),
+            services=ServiceCounts(len(services), sum(one.is_healthy for one in services)),
         )
 
     def _register_service(self, command: c.RegisterService, context: Context) -> ServiceView:

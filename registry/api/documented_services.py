@@ -135,7 +135,9 @@ def service_paths(*, need_key: bool) -> dict[str, Any]:
     """
     name = _parameter("path", "name", NAME, "Percent-encoded, slashes too.")
     status = _parameter("query", "status", {"type": "string"}, "Only those of this status.")
-    healthy = _parameter("query", "healthy", {"type": "string"}, "`true`: only healthy ones; anything else: only the others.")
+    healthy = _parameter(
+        "query", "healthy", {"type": "string"}, "`true`: only healthy ones; anything else: only the others."
+    )
     paths: dict[str, Any] = {
         "/services": {
             "get": _operation("List services", "ServiceList", parameters=[status, healthy]),

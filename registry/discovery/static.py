@@ -28,16 +28,16 @@ async def reconcile(registry: AsyncRegistry, named: Sequence[Backend]) -> None:
     """
     wanted = {backend.id: backend for backend in named}
     present = {view.id: view for view in await registry.get_all_backends(fresh=True)}
-    for id, view in present.items():
-        if view.discovery_source is DiscoverySource.STATIC and id not in wanted:
-            await registry.remove_backend(id)
-            logger.info("backend %s is not named any more and was removed", id)
     for id, backend in wanted.items():
         there = present.get(id)
         if there is not None and there.discovery_source not in OURS:
             logger.warning("the backend %s was added by hand before; it is left as it is", id)
         elif there is None or not _is_same(backend, there):
             await registry.put_backend(backend)
+    for id, view in present.items():
+        if view.discovery_source is DiscoverySource.STATIC and id not in wanted:
+            await registry.remove_backend(id)
+            logger.info("backend %s is not named any more and was removed", id)
 
 
 def _is_same(backend: Backend, view: BackendView) -> bool:

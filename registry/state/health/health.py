@@ -7,6 +7,8 @@ nothing of it happens, and nothing is kept of backends.
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Callable, Iterator
+from functools import partial
 from typing import TYPE_CHECKING
 
 from registry.errors import CommandInvalid
@@ -104,10 +106,22 @@ class Health:
         else:
             self.of_services.settle(name, context)
 
+    def backend_added(self, id: str, context: Context) -> None:
+        """A backend was added; `settle` sees it."""
+
+    def forget_backend(self, id: str) -> None:
+        """A backend was removed; `settle` sees it."""
+
     def tick(self, context: Context) -> None:
         """Take back the claims whose time is over, and hand out what has become due."""
         self.claims.expire(context.monotonic_s - self._claim_s)
         self.settle(context)
+
+    def due(self) -> Iterator[Callable[[Context], None]]:
+        """The services that were due and have no address; each is found unhealthy for itself."""
+        unusable = self.of_services.unusable
+        while unusable:
+            yield partial(self.of_services.without_address, unusable.popleft())
 
     def end_session(self, session: int, context: Context) -> None:
         """What a session had to probe goes to another one."""
@@ -118,14 +132,14 @@ class Health:
 
     # -- handing out -----------------------------------------------------------------------------------------
 
-    def next_probes(self, most: int, context: Context) -> list[ProbeOrder]:
+    def next_probes(self, most: int, context: Context, *, urgent_only: bool = False) -> list[ProbeOrder]:
         """What is to be probed by the session that asks; nothing if it has to wait."""
         if context.session not in self.asks.checkers:
             self.asks.checkers.put(context.session, context.monotonic_s)
         self.settle(context)
-        orders = self._take(context.session, most, context)
+        orders = self._take(context.session, most, context, urgent_only=urgent_only)
         if not orders:
-            self.asks.wait(context.call, most, context.deadline_s, context.epoch)
+            self.asks.wait(context.call, most, context.deadline_s, context.epoch, urgent_only=urgent_only)
         return orders
 
     def cancelled(self, call: CallId) -> None:
@@ -142,19 +156,20 @@ class Health:
         for call, ask in self.asks.in_order():
             if ask.deadline_s < now_s:
                 continue  # it may never read its orders; the next tick takes it out of the line
-            orders = self._take(call[0], ask.most, context)
-            if not orders:
+            orders = self._take(call[0], ask.most, context, urgent_only=ask.urgent_only)
+            if orders:
+                self.asks.waiting.delete(call)
+                context.answer(call, orders)
+            elif not ask.urgent_only:
                 return
-            self.asks.waiting.delete(call)
-            context.answer(call, orders)
 
-    def _take(self, session: int, most: int, context: Context) -> list[ProbeOrder]:
+    def _take(self, session: int, most: int, context: Context, *, urgent_only: bool) -> list[ProbeOrder]:
         """Claim what is due for a session; services without an address are found unhealthy on the way."""
         orders: list[ProbeOrder] = []
         now_s = context.monotonic_s
         for _ in range(most + MOST_AT_ONCE):
             aim = self.agenda.first(now_s)
-            if aim is None or len(orders) == most:
+            if aim is None or len(orders) == most or (urgent_only and not self.agenda.is_wanted(aim)):
                 break
             order = self._order(aim, session, context)
             if order is not None:
@@ -171,7 +186,7 @@ class Health:
             return None
         url = self.of_services.known.probe_url(name)
         if url is None:
-            self.of_services.found(name, False, context)
+            self.of_services.postpone(name, context)
             return None
         return self._claim(aim, url, BackendType.GENERIC, session, context)
 

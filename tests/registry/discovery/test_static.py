@@ -138,6 +138,33 @@ def test_a_backend_of_a_service_becomes_the_operators_when_it_is_named(run: Run)
     run(test)
 
 
+async def register(registry: AsyncRegistry, name: str) -> None:
+    """A service that is a backend registers itself."""
+    await registry.register_service(
+        name, host="127.0.0.1", port=8000, hostname="here", url="http://localhost:8000", metadata={"type": "openai-api"}
+    )
+
+
+def test_a_server_that_is_named_needs_no_backend_of_a_service(run: Run) -> None:
+    """Under whatever id it is named; when it is not named any more, the service makes a backend again."""
+
+    async def sources(registry: AsyncRegistry) -> list[tuple[str, DiscoverySource]]:
+        return [(view.id, view.discovery_source) for view in await registry.get_all_backends(fresh=True)]
+
+    async def test(registry: AsyncRegistry) -> None:
+        await register(registry, "s")
+        made = [("127.0.0.1:8000", DiscoverySource.SERVICE)]
+        assert await sources(registry) == made
+        await reconcile(registry, [named("mine", url="http://127.0.0.1:8000/v1")])
+        assert await sources(registry) == [("mine", STATIC)]
+        await reconcile(registry, [])
+        assert await sources(registry) == made
+        await registry.remove_service("s")
+        assert await sources(registry) == []
+
+    run(test)
+
+
 def test_reconcile_leaves_a_hand_added_backend_of_the_same_id(run: Run, caplog: pytest.LogCaptureFixture) -> None:
     """Whoever added a backend by hand keeps it, and the log says so."""
 
