@@ -13,6 +13,7 @@ from actors.clock import ManualClock
 from actors.errors import CallTimeout, CommandError
 from actors.frames import Answer, Ask, Batch
 from actors.journal import Journal
+from actors.owner import TICK_S
 from actors.session_log import SessionLog
 from actors.turns.engine import Engine
 from registry import commands as c
@@ -36,6 +37,7 @@ class Life:
 
     Attributes:
         clock: The time; it moves only when a test moves it.
+        rules: How health is judged.
         journal: Where durable changes go.
         engine: That of the present owner.
         actor: Its registry.
@@ -48,8 +50,8 @@ class Life:
         sessions: Sequence[int] = (1, 2, 3),
         rules: HealthRules = DEFAULT_RULES,
     ) -> None:
-        self.rules = rules
         self.clock = ManualClock()
+        self.rules = rules
         self.journal: Journal = journal or MemoryJournal()
         self.answers: dict[Call, Any] = {}
         self._numbers: dict[int, int] = {}
@@ -137,6 +139,13 @@ class Life:
         self.clock.advance(seconds)
         self.engine.tick()
         self.commit()
+
+    def live(self, seconds: float) -> None:
+        """Let time pass as it does in an owner that runs, with a tick every half second."""
+        ticks = int(seconds // TICK_S)
+        for _ in range(ticks):
+            self.tick(TICK_S)
+        self.tick(seconds - ticks * TICK_S)
 
     # -- the registry's words ----------------------------------------------------------------------------------
 
