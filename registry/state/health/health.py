@@ -106,12 +106,6 @@ class Health:
         else:
             self.of_services.settle(name, context)
 
-    def backend_added(self, id: str, context: Context) -> None:
-        """A backend was added; `settle` sees it."""
-
-    def forget_backend(self, id: str) -> None:
-        """A backend was removed; `settle` sees it."""
-
     def tick(self, context: Context) -> None:
         """Take back the claims whose time is over, and hand out what has become due."""
         self.claims.expire(context.monotonic_s - self._claim_s)
