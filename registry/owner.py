@@ -143,7 +143,7 @@ class RegistryActor(Actor):
         return not isinstance(command, c.Acquire | c.IncrementPending | c.NextProbes | c.CheckService)
 
     def tick(self, context: Context) -> None:
-        """Take back the leases and the probes whose time is over."""
+        """Take back the leases whose time is over."""
         self.leases.expire(context.monotonic_s)
         self.services.tick(context)
         self.switchboard.serve(context)
