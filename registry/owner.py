@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -148,7 +149,7 @@ class RegistryActor(Actor):
     def due(self, context: Context) -> Iterator[Callable[[Context], None]]:
         """What time has done to probes, and to services."""
         yield partial(self._happen, self.health.tick)
-        for event in self.services.due(context):
+        for event in chain(self.services.due(context), self.health.due()):
             yield partial(self._happen, event)
 
     def _happen(self, event: Callable[[Context], None], context: Context) -> None:

@@ -7,6 +7,8 @@ nothing of it happens, and nothing is kept of backends.
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Callable, Iterator
+from functools import partial
 from typing import TYPE_CHECKING
 
 from registry.errors import CommandInvalid
@@ -109,6 +111,12 @@ class Health:
         self.claims.expire(context.monotonic_s - self._claim_s)
         self.settle(context)
 
+    def due(self) -> Iterator[Callable[[Context], None]]:
+        """The services that were due and have no address; each is found unhealthy for itself."""
+        unusable = self.of_services.unusable
+        while unusable:
+            yield partial(self.of_services.without_address, unusable.popleft())
+
     def end_session(self, session: int, context: Context) -> None:
         """What a session had to probe goes to another one."""
         self.claims.end_session(session)
@@ -171,7 +179,7 @@ class Health:
             return None
         url = self.of_services.known.probe_url(name)
         if url is None:
-            self.of_services.found(name, False, context)
+            self.of_services.postpone(name, context)
             return None
         return self._claim(aim, url, BackendType.GENERIC, session, context)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -49,6 +50,12 @@ class ServiceProbes:
         agenda: Told when each is due.
         claims: Who probes what.
         lost: Told which service has no course any more.
+
+    Attributes:
+        services: The services.
+        checks: Who waits for what is found of one.
+        unusable: Those that were due and have no address. A change of each is one in the history, so none of them
+            is made on the way to the orders of a health checker.
     """
 
     def __init__(self, pace: Pace, agenda: Agenda, claims: Claims, lost: Callable[[Aim], None]) -> None:
@@ -57,6 +64,7 @@ class ServiceProbes:
         self._claims = claims
         self._lost = lost
         self.services: ProbedServices | None = None
+        self.unusable: deque[str] = deque()
         self.checks = Checks(agenda)
         self.courses = Table("service_courses", str, ServiceCourse, durable=False, on_change=self._changed)
 
@@ -116,11 +124,28 @@ class ServiceProbes:
         """Note whether a service is healthy, and tell those who wait for that."""
         calls = self.checks.take(name)
         self.known.probed(name, healthy, context, alive=healthy and bool(calls))
+        self._go_on(name, context)
+        for call in calls:
+            context.answer(call, self.known.view(name, context))
+
+    def postpone(self, name: str, context: Context) -> None:
+        """A service is due that has no address to get."""
+        if self._agenda.is_wanted((Target.SERVICE, name)):
+            self.found(name, False, context)
+        else:
+            self._go_on(name, context)
+            self.unusable.append(name)
+
+    def without_address(self, name: str, context: Context) -> None:
+        """A service that has no address to get is not healthy."""
+        if self.is_present(name) and self.known.probe_url(name) is None:
+            self.known.probed(name, False, context, alive=False)
+
+    def _go_on(self, name: str, context: Context) -> None:
+        """Set when the next probe is due."""
         now_s = context.monotonic_s
         course = self.courses.get(name) or ServiceCourse(now_s)
         if course.due_s <= now_s:  # else somebody has asked in between, and its place in the interval stays
             wait_s = self._pace.steady(name, course.turn, in_step=course.in_step)
             course = msgspec.structs.replace(course, due_s=now_s + wait_s, turn=course.turn + 1, in_step=True)
             self.courses.put(name, course)
-        for call in calls:
-            context.answer(call, self.known.view(name, context))
