@@ -2,6 +2,7 @@
 
 ====================  ==================================================================
 `process`             the health checker, from its start to its end
+`start`               what it is told
 `checker`             takes what is to be probed from the owner and reports what was found
 `prober`              one probe, from the order to the finding
 `findings`            what a probe finds, and how answers are judged
