@@ -2,6 +2,7 @@
 
 ====================  ==================================================================
 `process`             the health checker, from its start to its end
+`start`               what it is told
 `checker`             takes what is to be probed from the owner and reports what was found
 `prober`              one probe, from the order to the finding
 `news`                what is logged of it

@@ -17,7 +17,7 @@ from actors.processes.restarts import Restart, RestartPolicy
 from registry import Backend, BackendStatus, Supervisor, Worker
 from registry.addresses import AddressSettings
 from registry.health.checker import BACKGROUND_AT_ONCE
-from registry.health.process import HealthStart
+from registry.health.start import HealthStart
 from registry.kinds import ServiceHealth
 from registry.logs import LogSettings
 from tests.polling import until
