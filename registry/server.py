@@ -18,10 +18,10 @@ from actors.supervisor import Supervisor
 from registry.addresses import AddressSettings
 from registry.config import Config
 from registry.directory import StateDirectory, default_directory
-from registry.discovery.process import DiscoveryStart
+from registry.discovery.start import DiscoveryStart
 from registry.gateway.http1.limits import ServerLimits, UpstreamLimits
 from registry.gateway.settings import GatewaySettings, GatewayStart
-from registry.health.process import HealthStart
+from registry.health.start import HealthStart
 from registry.logs import LogSettings, configure
 from registry.server_file import NAME
 

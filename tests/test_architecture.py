@@ -209,6 +209,13 @@ def test_owner_loads_no_web_framework() -> None:
     assert not loaded & {*SERVER_ONLY, "psutil"}
 
 
+def test_the_supervisor_of_a_server_loads_no_web_framework() -> None:
+    """Nobody waits at a start for what only the processes under it need, and it stays small."""
+    loaded = loaded_by("registry.server")
+    assert {"registry.config", "actors.supervisor"} <= loaded
+    assert not loaded & {"fastapi", "starlette", "uvloop", "httptools", "httpx2", "prometheus_client"}
+
+
 def test_figures_of_the_machine_are_loaded_when_they_are_asked_for() -> None:
     """Neither the supervisor nor a user's program pays for psutil before."""
     assert "psutil" not in loaded_by("actors.supervisor", "actors.handle", "registry.supervisor")

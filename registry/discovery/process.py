@@ -11,26 +11,15 @@ import msgspec
 from actors.errors import ActorsError
 from actors.processes.child import Child
 from registry.client import AsyncRegistry
+from registry.discovery.start import DiscoveryStart
 from registry.discovery.static import reconcile
-from registry.logs import LogSettings, configure
+from registry.logs import configure
 from registry.models import Backend
 
 logger = logging.getLogger(__name__)
 
 AGAIN_S = 1.0
 """Time until the next attempt, when the owner could not do it."""
-
-
-class DiscoveryStart(msgspec.Struct, frozen=True):
-    """The payload of the discovery process.
-
-    Attributes:
-        backends: The named backends, each as the JSON of a `Backend`.
-        logs: How it logs.
-    """
-
-    backends: list[str]
-    logs: LogSettings
 
 
 def run(child: Child) -> None:

@@ -8,7 +8,8 @@ from collections.abc import Awaitable, Callable, Sequence
 from typing import Protocol
 
 from actors.errors import ActorsError, CallTimeout, SystemStopped
-from registry.health.findings import Finding
+from registry.health.findings import Finding, readable
+from registry.health.news import News
 from registry.kinds import BackendStatus
 from registry.models import Model
 from registry.state.probe_records import ProbeOrder
@@ -97,6 +98,7 @@ class Checker:
         self._registry = registry
         self._probe = probe
         self._lanes = [_Lane(background, urgent_only=False), _Lane(urgent, urgent_only=True)]
+        self._news = News()
         self._running: set[asyncio.Task[None]] = set()
         self.begun = asyncio.Event()
         self.idle = asyncio.Event()
@@ -136,7 +138,9 @@ class Checker:
 
     async def _do(self, order: ProbeOrder, lane: _Lane) -> None:
         try:
-            await self._report(order, await self._find(order))
+            finding = await self._find(order)
+            self._news.tell(order, finding)
+            await self._report(order, finding)
         finally:
             lane.give_back()
 
@@ -145,7 +149,7 @@ class Checker:
             return await self._probe(order)
         except Exception as error:
             # One target that nobody foresaw must not end the probes of all the others.
-            logger.exception("the probe of %s %s failed", order.target, order.name)
+            logger.exception("the probe of %s %s failed", order.target, readable(order.name))
             return Finding(status=BackendStatus.UNHEALTHY, error=f"the probe itself failed: {type(error).__name__}")
 
     async def _report(self, order: ProbeOrder, finding: Finding) -> None:
@@ -160,7 +164,7 @@ class Checker:
             )
         except ActorsError as error:
             # The owner hands the order out again when it has waited for too long.
-            logger.warning("what was found of %s %s could not be noted: %s", order.target, order.name, error)
+            logger.warning("what was found of %s %s could not be noted: %s", order.target, readable(order.name), error)
 
     def _ended(self, task: asyncio.Task[None]) -> None:
         self._running.discard(task)

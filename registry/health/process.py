@@ -10,11 +10,12 @@ import msgspec
 import uvloop
 
 from actors.processes.child import Child
-from registry.addresses import AddressRules, AddressSettings
+from registry.addresses import AddressRules
 from registry.client import AsyncRegistry
 from registry.health.checker import Checker
 from registry.health.prober import Prober
-from registry.logs import LogSettings, configure
+from registry.health.start import HealthStart
+from registry.logs import configure
 
 QUIET_S = 0.3
 """Nothing to probe for so long after the start means that there is nothing yet, if nobody has named a backend."""
@@ -24,26 +25,6 @@ SETTLED_S = 0.05
 
 FIRST_FINDINGS_S = 2.0
 """How long the start of a server may wait for the first findings, in seconds."""
-
-
-class HealthStart(msgspec.Struct, frozen=True):
-    """The payload of the health checker.
-
-    Attributes:
-        api_keys: The key of each backend that needs one, by URL.
-        addresses: Where it may connect to.
-        timeout_s: How long one probe may take, in seconds.
-        logs: How it logs.
-    """
-
-    api_keys: dict[str, str]
-    addresses: AddressSettings
-    timeout_s: float
-    logs: LogSettings
-
-    def __repr__(self) -> str:
-        # Keys must not reach a log by way of a traceback or a debug line.
-        return f"HealthStart(api_keys=<{len(self.api_keys)}>, timeout_s={self.timeout_s})"
 
 
 def run(child: Child) -> None:

@@ -29,12 +29,16 @@ class CopyWithServices(Protocol):
         """The services."""
 
 
-class ServicesRegistry(Protocol):
-    """The part of `registry.AsyncRegistry` that the endpoints of services use; what it does is described there."""
+class KeepsServices(Protocol):
+    """Whoever has a copy with services."""
 
     @property
     def copy(self) -> CopyWithServices:
         """This process's copy; `sync` brings it up to date."""
+
+
+class ServicesRegistry(KeepsServices, Protocol):
+    """The part of `registry.AsyncRegistry` that the endpoints of services use; what it does is described there."""
 
     async def sync(self) -> None:
         """Wait until the copy has all that the owner had when it was asked."""

@@ -6,7 +6,7 @@ from time import monotonic
 
 import msgspec
 
-from registry.gateway.services.asked import ServicesRegistry
+from registry.gateway.services.asked import KeepsServices
 from registry.gateway.services.queries import Wanted
 from registry.state.servers import RUNNING
 from registry.state.service_records import BeatView, ServiceRecord, ServiceView
@@ -30,7 +30,7 @@ class Listing:
         registry: It keeps the copy; whoever reads brings it up to date first.
     """
 
-    def __init__(self, registry: ServicesRegistry) -> None:
+    def __init__(self, registry: KeepsServices) -> None:
         self._registry = registry
         self._rendered: dict[str, Rendered] = {}
 

@@ -9,6 +9,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from registry.errors import InvalidField
 from tests.registry.api.conftest import Served
 from tests.registry.gateway.services.sent import REGISTRATION
 
@@ -71,6 +72,20 @@ def test_metadata_that_cannot_be_kept(served: Served, metadata: str) -> None:
     assert answer.status_code == 400
     assert answer.json()["error"]
     assert names(served.client.get("/services")) == []
+
+
+def test_nesting_without_end(served: Served) -> None:
+    """Neither does the Python interface take what no message can carry."""
+    nested: dict[str, Any] = {}
+    for _ in range(5_000):
+        nested = {"a": nested}
+    with pytest.raises(InvalidField, match="metadata: cannot be sent"):
+        served.registry.register_service(**REGISTRATION, metadata=nested)
+
+
+def test_name_that_none_can_have(served: Served) -> None:
+    """A name that is too long is that of no service."""
+    assert served.client.get(f"/services/{'x' * 1025}").status_code == 404
 
 
 VALUES = st.recursive(

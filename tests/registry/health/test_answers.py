@@ -146,7 +146,7 @@ async def test_garbage(type: BackendType) -> None:
 
 
 @ALL_TYPES
-@settings(max_examples=50)
+@settings(max_examples=30)
 @given(
     st.recursive(
         st.none() | st.booleans() | st.integers(-(2**70), 2**70) | st.floats() | st.text() | st.just("m"),
@@ -286,9 +286,15 @@ async def test_silence(type: BackendType) -> None:
 @on_loop
 async def test_deadline_is_for_all_requests_of_a_probe() -> None:
     """A server that is slow in each of its answers has no more time for several than for one."""
-    server = StandIn({"GET /health": answer(b"{}"), "GET /v1/models": None})
-    finding = await found(server, BackendType.LLAMACPP, timeout_s=0.3)
-    assert finding.error == "no answer within 0.3 s"
+
+    class Late(StandIn):
+        async def write(self, writer: asyncio.StreamWriter, reply: bytes) -> None:
+            await asyncio.sleep(0.3)
+            await super().write(writer, reply)
+
+    server = Late({"GET /health": answer(b"{}"), "GET /v1/models": listing("m")})
+    finding = await found(server, BackendType.LLAMACPP, timeout_s=0.5)
+    assert finding.error == "no answer within 0.5 s"
 
 
 @on_loop

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import socket
+import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -16,7 +17,7 @@ from actors.processes.restarts import Restart, RestartPolicy
 from registry import Backend, BackendStatus, Supervisor, Worker
 from registry.addresses import AddressSettings
 from registry.health.checker import BACKGROUND_AT_ONCE
-from registry.health.process import HealthStart
+from registry.health.start import HealthStart
 from registry.kinds import ServiceHealth
 from registry.logs import LogSettings
 from tests.polling import until
@@ -48,8 +49,8 @@ def silent_server() -> Iterator[socket.socket]:
 
 
 @contextmanager
-def answering_server(reply: bytes) -> Iterator[socket.socket]:
-    """A stand-in that answers one request a connection."""
+def answering_server(reply: bytes, delay_s: float = 0.0) -> Iterator[socket.socket]:
+    """A stand-in that answers one request a connection, and takes its time."""
     with socket.create_server(("127.0.0.1", 0)) as listening, ThreadPoolExecutor(1) as pool:
 
         def answer() -> None:
@@ -60,6 +61,7 @@ def answering_server(reply: bytes) -> Iterator[socket.socket]:
                     return
                 with connection:
                     connection.recv(65_536)
+                    time.sleep(delay_s)
                     connection.sendall(reply)
 
         pool.submit(answer)
@@ -82,7 +84,7 @@ def taken(listening: socket.socket) -> socket.socket:
 
 def test_first_findings_are_there_when_it_is_ready(supervisor: Supervisor) -> None:
     """What is alive at the start of the health checker is routable when that says that it works."""
-    with answering_server(listing("m")) as listening:
+    with answering_server(listing("m"), delay_s=0.5) as listening:
         supervisor.registry.add_backend(Backend(url=url_of(listening), id="a"))
         start_checker(supervisor)
         until(lambda: [one for one in supervisor.processes() if one.name == "health" and one.ready], "it is ready")

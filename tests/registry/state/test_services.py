@@ -216,9 +216,16 @@ def test_one_change_for_each_transition() -> None:
     assert changed == [f"s{number}" for number in range(MOST_AT_ONCE + 1)]
 
 
-def test_full_disk_keeps_nothing_else_from_its_time(tmp_path: Path) -> None:
+def test_full_disk_keeps_nothing_else_from_its_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Leases expire although what has become of services cannot be stored; that is tried again now and then."""
     journal = Flaky(tmp_path / "registry.db")
+    tried = []
+    commit = journal.commit
+
+    def refuse(*turn: Any) -> None:
+        tried.append(turn)
+        commit(*turn)
+
     life = Life(journal)
     life.tick()
     life.do(service())
@@ -226,7 +233,9 @@ def test_full_disk_keeps_nothing_else_from_its_time(tmp_path: Path) -> None:
     life.acquire(lease_s=121.0)
     life.live(119.0)
     journal.fails = True
+    monkeypatch.setattr(journal, "commit", refuse)
     life.live(3.0)
+    assert len(tried) == 1
     assert not len(life.actor.leases.records)
     assert life.actor.services.require("s").is_healthy
     assert not get(life).is_healthy
@@ -324,3 +333,5 @@ def test_names_are_found_in_order_after_any_sequence() -> None:
     oldest.put("c", 6.0)
     oldest.discard("a")
     assert oldest.before(9.0, 2, or_at=True) == ["d", "b"]
+    oldest.put("d", 4.0)  # as it was: nothing to be sorted
+    assert list(oldest.instants) == ["d", "b", "c"]

@@ -101,7 +101,7 @@ async def test_requests_that_make_no_sense(sent: bytes, status: int) -> None:
     async with world(server=ServerLimits(request_timeout_s=0.05, min_body_bytes_per_s=1_000_000)) as w:
         answer = await w.ask(sent)
         assert answer.status == status
-        assert list(answer.json()) == ["error"]
+        assert [type(said) for said in answer.json().values()] == [str]
         assert w.registry.errors == [status]
         assert w.registry.calls == []
 
