@@ -32,7 +32,7 @@ CLAIM_MARGIN_S = 10.0
 """So long after the longest probe its finding is waited for: it may have had to wait for its turn."""
 
 MOST_AT_ONCE = 1_000
-"""So many targets are taken up at once after a start, and services without an address are looked at."""
+"""So many targets are taken up at once after a start, and services without an address passed over."""
 
 
 class Health:
@@ -157,7 +157,7 @@ class Health:
             context.answer(call, orders)
 
     def _take(self, session: int, most: int, context: Context) -> list[ProbeOrder]:
-        """Claim what is due for a session; services without an address are found unhealthy on the way."""
+        """Claim what is due for a session; services without an address are passed over."""
         orders: list[ProbeOrder] = []
         now_s = context.monotonic_s
         for _ in range(most + MOST_AT_ONCE):
