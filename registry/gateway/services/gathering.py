@@ -48,23 +48,28 @@ class Gathering:
         self._task: asyncio.Task[None] | None = None
 
     async def perform(self, call: Call[T]) -> T:
-        """Do an operation, at once or together with others; raises as it does alone."""
-        if self._under_way:
-            result: asyncio.Future[T] = self._loop.create_future()
-            self._waiting.append((call, result))
-            return await result
-        self._under_way = True
-        try:
-            return await self._registry.perform(call)
-        finally:
-            self._go_on()
+        """Do an operation, alone or together with others; raises as it does alone."""
+        result: asyncio.Future[T] = self._loop.create_future()
+        self._waiting.append((call, result))
+        if not self._under_way:
+            self._under_way = True
+            self._loop.call_soon(self._look, len(self._waiting))
+        return await result
+
+    def _look(self, before: int) -> None:
+        """Look once more for what has arrived in the meantime; when nothing has, send all there is."""
+        count = len(self._waiting)
+        if count > before and count < MOST:
+            self._loop.call_soon(self._look, count)
+            return
+        sent, self._waiting = self._waiting[:MOST], self._waiting[MOST:]
+        self._task = self._loop.create_task(self._send(sent))
 
     def _go_on(self) -> None:
         """Send what has been waiting."""
-        sent, self._waiting = self._waiting[:MOST], self._waiting[MOST:]
-        self._under_way = bool(sent)
-        if sent:
-            self._task = self._loop.create_task(self._send(sent))
+        self._under_way = bool(self._waiting)
+        if self._waiting:
+            self._loop.call_soon(self._look, 0)
 
     async def _send(self, sent: list[_Waiting]) -> None:
         wanted = [(call, result) for call, result in sent if not result.done()]  # else its client has left
