@@ -146,7 +146,7 @@ async def test_garbage(type: BackendType) -> None:
 
 
 @ALL_TYPES
-@settings(max_examples=50)
+@settings(max_examples=30)
 @given(
     st.recursive(
         st.none() | st.booleans() | st.integers(-(2**70), 2**70) | st.floats() | st.text() | st.just("m"),
