@@ -304,6 +304,7 @@ def test_a_probe_under_way_does_not_end_that() -> None:
     ward.report(order)
     assert ward.take() == []
     assert ward.course().successes == 0
+    assert ward.course().due_s >= ward.course().held_until_s
     begun_s = ward.now_s
     while ward.status() is not HEALTHY:
         ward.probe(HEALTHY)
@@ -329,6 +330,16 @@ def test_an_interval_of_health_makes_up_for_a_failure() -> None:
         assert ward.course().trips >= 2
         ward.probe(HEALTHY)
     assert ward.course().trips in {2, 3}
+
+
+def test_recovering_ends_the_row() -> None:
+    """What requests have failed before it was taken out and came back does not count any more."""
+    ward = served(Ward(unchecked("a")))
+    ward.request(Outcome.TIMEOUT, 2)
+    for status in (UNHEALTHY, UNHEALTHY, UNHEALTHY, HEALTHY, HEALTHY):
+        ward.probe(status)
+    ward.request(Outcome.TIMEOUT, 2)
+    assert ward.status() is HEALTHY
 
 
 def test_without_a_health_checker_requests_change_nothing() -> None:
