@@ -40,6 +40,7 @@ if TYPE_CHECKING:
     from registry.errors import QueueFull as QueueFull
     from registry.errors import RegistryError as RegistryError
     from registry.errors import RevisionMismatch as RevisionMismatch
+    from registry.errors import ServiceNotFound as ServiceNotFound
     from registry.errors import StartedElsewhere as StartedElsewhere
     from registry.errors import StartFailed as StartFailed
     from registry.errors import StorageUnavailable as StorageUnavailable
@@ -51,6 +52,7 @@ if TYPE_CHECKING:
     from registry.kinds import DiscoverySource as DiscoverySource
     from registry.kinds import Durability as Durability
     from registry.kinds import Outcome as Outcome
+    from registry.kinds import ServiceHealth as ServiceHealth
     from registry.models import Backend as Backend
     from registry.models import BackendList as BackendList
     from registry.models import BackendView as BackendView
@@ -59,6 +61,7 @@ if TYPE_CHECKING:
     from registry.models import LeaseView as LeaseView
     from registry.models import Model as Model
     from registry.models import RowChange as RowChange
+    from registry.state.service_records import ServiceView as ServiceView
     from registry.supervisor import Supervisor as Supervisor
     from registry.supervisor import Worker as Worker
 
@@ -100,6 +103,9 @@ _HOMES = {
     "Restart": "supervisor",
     "RevisionMismatch": "errors",
     "RowChange": "models",
+    "ServiceHealth": "kinds",
+    "ServiceNotFound": "errors",
+    "ServiceView": "state.service_records",
     "StartedElsewhere": "errors",
     "StartFailed": "errors",
     "StorageUnavailable": "errors",

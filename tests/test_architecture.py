@@ -17,29 +17,32 @@ LAYERS = (
     {"__main__"},
     {"cli"},
     {"server"},
-    {"gateway", "discovery", "api", "testing"},
+    {"gateway", "discovery", "health", "babysitter", "api", "testing"},
+    {"services"},
     {"supervisor"},
     {"connection"},
     {"directory"},
     {"server_file"},
     {"client", "owner"},
     {"replica", "watching"},
+    {"service_replica"},
     {"operations"},
     {"views"},
     {"commands", "models", "stores"},
     {"state"},
     {"policies"},
-    {"metrics", "owner_log", "urls"},
+    {"metrics", "owner_log", "urls", "addresses"},
     {"errors", "kinds", "version"},
 )
 """The modules of `registry`, from the outermost to the innermost; each imports only what stands below it, or beside."""
 
 BESIDE = {
     ("gateway", "api"): "the gateway process mounts the control plane",
+    ("health", "gateway"): "probes speak the gateway's HTTP/1.1, under the same rules",
 }
 """Imports between packages of one layer, and why."""
 
-ANYWHERE = {"config", "logs"}
+ANYWHERE = {"config", "config_values", "logs"}
 """Settings and logging: of the server's processes alone, and they import nothing of these."""
 
 PURE = ("registry.state", "registry.policies")
@@ -204,6 +207,13 @@ def test_owner_loads_no_web_framework() -> None:
     loaded = loaded_by("actors.processes.child", "actors.owner", "registry.owner")
     assert {"registry.owner", "sqlite3", "msgspec"} <= loaded
     assert not loaded & {*SERVER_ONLY, "psutil"}
+
+
+def test_the_supervisor_of_a_server_loads_no_web_framework() -> None:
+    """Nobody waits at a start for what only the processes under it need, and it stays small."""
+    loaded = loaded_by("registry.server")
+    assert {"registry.config", "actors.supervisor"} <= loaded
+    assert not loaded & {"fastapi", "starlette", "uvloop", "httptools", "httpx2", "prometheus_client"}
 
 
 def test_figures_of_the_machine_are_loaded_when_they_are_asked_for() -> None:

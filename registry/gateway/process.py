@@ -14,24 +14,10 @@ from actors.processes.child import Child
 from registry.api.app import create_app
 from registry.client import AsyncRegistry
 from registry.gateway.app import Gateway
-from registry.gateway.settings import GatewaySettings
-from registry.logs import LogSettings, configure
+from registry.gateway.settings import GatewayStart
+from registry.logs import configure
 
 logger = logging.getLogger(__name__)
-
-
-class GatewayStart(msgspec.Struct, frozen=True):
-    """The payload of a gateway process; it also carries the listening socket.
-
-    Attributes:
-        settings: What the gateway is told.
-        logs: How it logs.
-        drain_s: How long streams may go on after it was told to stop, in seconds.
-    """
-
-    settings: GatewaySettings
-    logs: LogSettings
-    drain_s: float
 
 
 def run(child: Child) -> None:
@@ -49,7 +35,10 @@ async def _serve(child: Child, start: GatewayStart) -> None:
     registry = AsyncRegistry(child.channel)
     gateway = Gateway(registry, start.settings)
     settings = start.settings
-    gateway.mount(create_app(registry, leaving=gateway.leaving, admin_key=settings.admin_key))
+    control = create_app(
+        registry, leaving=gateway.leaving, admin_key=settings.admin_key, open_services=settings.open_services
+    )
+    gateway.mount(control)
     with socket.socket(fileno=child.fds[0]) as listening:
         gateway.serve(listening)
         child.ready()

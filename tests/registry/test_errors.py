@@ -16,6 +16,7 @@ from registry.errors import (
     QueueFull,
     RegistryError,
     RevisionMismatch,
+    ServiceNotFound,
 )
 
 REFUSALS = [
@@ -29,6 +30,7 @@ REFUSALS = [
     RevisionMismatch("b", 3, 4),
     RevisionMismatch("b", 3, None),
     LeaseNotFound(7),
+    ServiceNotFound("s"),
 ]
 
 

@@ -12,7 +12,7 @@ import pytest
 
 from registry import Registry, Supervisor
 from tests.polling import until
-from tests.registry.api.served import serve
+from tests.registry.api.served import answer_probes, serve
 
 ADMIN_KEY = "sk-admin-do-not-show"
 
@@ -40,13 +40,14 @@ class Served(NamedTuple):
 
 @pytest.fixture(scope="session")
 def running_system(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
-    """One system for all these tests; take `served`, which is without backends."""
+    """One system for all these tests; take `served`, which is without backends and services."""
     directory = tmp_path_factory.mktemp("served")
     with ExitStack() as stack:
         supervisor = stack.enter_context(Supervisor())
         notes = [directory / "first", directory / "second"]
         for note in notes:
             supervisor.spawn(serve, str(note), ADMIN_KEY)
+        supervisor.spawn(answer_probes)
         clients = [stack.enter_context(client_of(address_in(note))) for note in notes]
         yield Served(supervisor, str(clients[0].base_url).rstrip("/"), clients[0], clients[1])
 
@@ -64,7 +65,9 @@ def client_of(url: str) -> httpx2.Client:
 
 @pytest.fixture
 def served(running_system: Served) -> Served:
-    """The system, without backends."""
+    """The system, without backends and services."""
+    for service in running_system.registry.list_services():
+        running_system.registry.remove_service(service.name)
     for view in running_system.registry.get_all_backends(fresh=True):
         running_system.registry.remove_backend(view.id)
     return running_system

@@ -13,11 +13,13 @@ from actors.clock import ManualClock
 from actors.errors import CallTimeout, CommandError
 from actors.frames import Answer, Ask, Batch
 from actors.journal import Journal
+from actors.owner import TICK_S
 from actors.session_log import SessionLog
 from actors.turns.engine import Engine
 from registry import commands as c
 from registry.owner import RegistryActor
 from registry.state.records import BackendState, Grant
+from registry.state.rules import DEFAULT_RULES, HealthRules
 from tests.actors.counter import MemoryJournal
 
 Call = tuple[int, int]
@@ -35,14 +37,21 @@ class Life:
 
     Attributes:
         clock: The time; it moves only when a test moves it.
+        rules: How health is judged.
         journal: Where durable changes go.
         engine: That of the present owner.
         actor: Its registry.
         answers: The answers so far, decoded as far as they are of builtin types; an error as itself.
     """
 
-    def __init__(self, journal: Journal | None = None, sessions: Sequence[int] = (1, 2, 3)) -> None:
+    def __init__(
+        self,
+        journal: Journal | None = None,
+        sessions: Sequence[int] = (1, 2, 3),
+        rules: HealthRules = DEFAULT_RULES,
+    ) -> None:
         self.clock = ManualClock()
+        self.rules = rules
         self.journal: Journal = journal or MemoryJournal()
         self.answers: dict[Call, Any] = {}
         self._numbers: dict[int, int] = {}
@@ -52,7 +61,7 @@ class Life:
             self.join(session)
 
     def _live(self, epoch: int) -> None:
-        self.actor = RegistryActor()
+        self.actor = RegistryActor(self.rules)
         log = SessionLog(os.dup(self._log.fileno()))
         self.engine = Engine(self.actor, self.journal, log, self.clock, epoch, self._handed_over)
         self.engine.recover()
@@ -130,6 +139,13 @@ class Life:
         self.clock.advance(seconds)
         self.engine.tick()
         self.commit()
+
+    def live(self, seconds: float) -> None:
+        """Let time pass as it does in an owner that runs, with a tick every half second."""
+        ticks = int(seconds // TICK_S)
+        for _ in range(ticks):
+            self.tick(TICK_S)
+        self.tick(seconds - ticks * TICK_S)
 
     # -- the registry's words ----------------------------------------------------------------------------------
 

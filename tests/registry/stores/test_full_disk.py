@@ -25,7 +25,7 @@ def said_by(*arguments: str) -> str:
     return run.stdout.strip()
 
 
-@pytest.mark.parametrize("room", [50_000, 100_000, 200_000])
+@pytest.mark.parametrize("room", [75_000, 100_000, 200_000])
 def test_disk_that_is_full_for_a_while(tmp_path: Path, room: int) -> None:
     """Turns without room are refused, reads go on, and when there is room all goes on without a restart."""
     path = tmp_path / "registry.db"

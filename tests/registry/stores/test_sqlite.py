@@ -120,7 +120,7 @@ def test_only_durable_and_saved_tables_are_in_the_file(journal: SqliteJournal, p
     """Leases and what is in flight have no place in the file."""
     with closing(sqlite3.connect(path)) as db:
         names = {name for (name,) in db.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
-    assert names == {"journal", "history", *("backends", "counters")}
+    assert names == {"journal", "history", "backends", "counters", "services", "beats", "lifetime"}
     assert names == {"journal", "history", *(table.name for table in stored(RegistryActor().tables))}
     assert list(journal.load().rows) == []
 
