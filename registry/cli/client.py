@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import ipaddress
 import os
 import ssl
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from types import TracebackType
 from typing import Any, Self, TypeVar
-from urllib.parse import urlsplit
 
 import httpx2
 import msgspec
@@ -17,6 +15,7 @@ import msgspec
 from actors.errors import UNDECODABLE
 from registry.cli.errors import NoServer, Refused, WrongUse
 from registry.cli.finding import Place
+from registry.urls import is_this_machine
 
 KEY_VARIABLE = "ACTOR_REGISTRY_ADMIN_KEY"
 CONNECT_TIMEOUT_S = 5.0
@@ -70,7 +69,7 @@ class Client:
                 timeout=httpx2.Timeout(ANSWER_TIMEOUT_S, connect=CONNECT_TIMEOUT_S),
                 verify=with_tls,
                 # A transport of our own asks no proxy of the environment: it cannot reach this machine's own addresses.
-                transport=httpx2.HTTPTransport(verify=with_tls) if _is_this_machine(place.url) else None,
+                transport=httpx2.HTTPTransport(verify=with_tls) if is_this_machine(place.url) else None,
             )
         except (httpx2.InvalidURL, ValueError) as error:
             raise WrongUse(f"{place.url} cannot be called: {error}") from None
@@ -190,14 +189,6 @@ def _admin_key() -> str:
     if not key.isascii() or not (key + " ").isprintable():
         raise WrongUse(f"{KEY_VARIABLE}: must be one line of ASCII characters")
     return key
-
-
-def _is_this_machine(url: str) -> bool:
-    host = urlsplit(url).hostname or ""
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"
 
 
 def _in_words(response: httpx2.Response) -> str:
