@@ -17,7 +17,7 @@ LAYERS = (
     {"__main__"},
     {"cli"},
     {"server"},
-    {"gateway", "discovery", "api", "testing"},
+    {"gateway", "discovery", "api", "services", "testing"},
     {"supervisor"},
     {"connection"},
     {"directory"},

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import os
+import socket
 from typing import TypeVar
 
 import httpx2
@@ -126,7 +128,9 @@ def _root_cause(error: BaseException) -> str:
     """What the operating system said, without what the libraries made of it."""
     cause: BaseException | None = error
     while cause is not None:
-        if isinstance(cause, OSError) and cause.strerror:
+        if isinstance(cause, socket.gaierror) and cause.strerror:
             return cause.strerror
+        if isinstance(cause, OSError) and cause.errno:
+            return os.strerror(cause.errno)  # asyncio writes its own words over those of the system
         cause = cause.__cause__ or cause.__context__
     return str(error) or type(error).__name__
