@@ -16,6 +16,8 @@ from registry.urls import is_this_machine, normalise_url
 
 T = TypeVar("T")
 
+CLOSED = "this client of a service registry is closed"
+
 
 class Connection:
     """Sends requests from one event loop, which is that of its first request.
@@ -55,6 +57,8 @@ class Connection:
         except httpx2.ConnectError as error:
             raise self._unreachable(_root_cause(error), maybe_done=False) from None
         except httpx2.HTTPError as error:
+            if self._closed:
+                raise RuntimeError(CLOSED) from None
             raise self._unreachable(f"the connection broke ({_root_cause(error)})") from None
         except UnicodeError:
             raise self._unreachable("its host is no name that could be looked up", maybe_done=False) from None
@@ -71,7 +75,7 @@ class Connection:
 
     def _opened(self) -> httpx2.AsyncClient:
         if self._closed:
-            raise RuntimeError("this client of a service registry is closed")
+            raise RuntimeError(CLOSED)
         loop = asyncio.get_running_loop()
         if self._http is None:
             self._http, self._loop = self._client(), loop

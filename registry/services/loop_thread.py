@@ -10,14 +10,13 @@ from concurrent.futures import CancelledError
 from typing import Any, TypeAlias, TypeVar
 
 from actors.forks import LINEAGE
+from registry.services.connection import CLOSED
 
 T = TypeVar("T")
 
 Coro: TypeAlias = Callable[[], Coroutine[Any, Any, T]]
 
 STOP_TIMEOUT_S = 5.0
-
-CLOSED = "this client of a service registry is closed"
 
 
 class LoopThread:
