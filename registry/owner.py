@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import msgspec
+from msgspec import UNSET
 
 from actors.actor import LATER, Actor, CallId, Context
 from actors.exits import Exit
@@ -17,13 +19,18 @@ from actors.views import View
 from registry import commands as c
 from registry.errors import DuplicateBackend, NoBackendAvailable
 from registry.kinds import BackendStatus, Durability, LogFormat, Outcome
-from registry.metrics import BackendMetrics, Metrics
+from registry.metrics import BackendMetrics, Metrics, ServiceCounts
 from registry.owner_log import log_to_stderr
 from registry.state.backends import Backends
+from registry.state.health import Health
 from registry.state.leases import Leases
+from registry.state.lifetime import Lifetime
 from registry.state.line import Line
+from registry.state.probe_records import Finding
 from registry.state.records import BackendListing, BackendState, HeldLease, WaitingRecord
 from registry.state.rules import DEFAULT_RULES, HealthRules
+from registry.state.service_records import ServiceRecord, ServiceView
+from registry.state.services import Services
 from registry.state.switchboard import BUSY_RETRY_AFTER_S, Switchboard
 from registry.state.traffic import Traffic, histograms
 from registry.stores.recovery import recover
@@ -46,12 +53,21 @@ class RegistryActor(Actor):
     def __init__(self, rules: HealthRules = DEFAULT_RULES) -> None:
         self.rules = rules
         self.backends = Backends()
+        self.health = Health(rules, self.backends)
         self._choice = self.backends.choice
         self.leases = Leases(self.backends.pending, self.backends.choice.latest)
         self.traffic = Traffic()
         self.line = Line()
         self.switchboard = Switchboard(self.backends, self.leases, self.line)
-        self._tables = (*self.backends.tables, *self.leases.tables, *self.line.tables, *self.traffic.tables)
+        self.lifetime = Lifetime()
+        self.services = Services(rules, self.lifetime, self.backends)
+        self.services.watcher = self.health
+        self.health.attend(self.services)
+        self._tables = tuple(
+            table
+            for part in (self.backends, self.leases, self.line, self.traffic, self.services, self.health)
+            for table in part.tables
+        )
         self._views = views(self.backends, self.leases)
         self._handlers: dict[type, Callable[[Any, Context], Any]] = {
             c.AddBackend: self._add_backend,
@@ -76,8 +92,16 @@ class RegistryActor(Actor):
             c.Release: self._release,
             c.ForceRelease: self._force_release,
             c.GetLeases: self._get_leases,
+            c.NextProbes: lambda command, context: self.health.next_probes(command.most, context) or LATER,
+            c.ReportProbe: self._report_probe,
+            c.CheckService: lambda command, context: self.health.check(command.name, context) or LATER,
             c.CountHttpError: lambda command, _: self.traffic.count_http_error(command.code),
             c.GetMetrics: self._get_metrics,
+            c.RegisterService: self._register_service,
+            c.UpdateService: self._update_service,
+            c.Heartbeat: lambda command, context: self.services.heartbeat(command.name, command.status, context),
+            c.RemoveService: lambda command, context: self.services.remove(command.name, context),
+            c.GetService: lambda command, context: self.services.view(command.name, context),
         }
 
     @property
@@ -93,29 +117,50 @@ class RegistryActor(Actor):
     def apply(self, command: c.Command, context: Context) -> Any:
         """Do a command, and serve those for whom it has made room; see `registry.commands` for the results."""
         result = self._handlers[type(command)](command, context)
-        if self._choice.stirred or self._choice.freed:
-            self.switchboard.serve(context)
+        self._follow(context)
         return result
 
     def cancelled(self, call: CallId, context: Context) -> None:  # noqa: ARG002 - the contract's
-        """Take an acquire that waits out of the line."""
-        self.line.leave(call)
+        """Take what waits out of its line."""
+        if call in self.line.records:
+            self.line.leave(call)
+        else:
+            self.health.cancelled(call)
 
     def session_ended(self, context: Context, exit: Exit | None) -> None:  # noqa: ARG002 - however it ended
-        """Give back the leases and the raw increments of a session."""
+        """Give back the leases, the raw increments and the probes of a session."""
         self.leases.end_session(context.session)
         self.backends.pending.end_session(context.session)
         self.line.forget(context.session)
+        self.health.end_session(context.session, context)
         self.switchboard.serve(context)
 
     def wanted_after_death(self, command: c.Command) -> bool:
         """What would only take something for a dead process is not done."""
-        return not isinstance(command, c.Acquire | c.IncrementPending)
+        return not isinstance(command, c.Acquire | c.IncrementPending | c.NextProbes | c.CheckService)
 
     def tick(self, context: Context) -> None:
-        """Take back the leases whose time is over."""
+        """Take back the leases and the probes whose time is over."""
         self.leases.expire(context.monotonic_s)
+        self.services.tick(context)
+        self.health.tick(context)
         self.switchboard.serve(context)
+
+    def due(self, context: Context) -> Iterator[Callable[[Context], None]]:
+        """What time has done to services, and which of them cannot be probed."""
+        for event in (*self.services.due(context), *self.health.due()):
+            yield partial(self._happen, event)
+
+    def _happen(self, event: Callable[[Context], None], context: Context) -> None:
+        event(context)
+        self._follow(context)
+
+    def _follow(self, context: Context) -> None:
+        """Take up what a command or an event has changed of backends."""
+        if self.backends.stirred:
+            self.health.settle(context)
+        if self._choice.stirred or self._choice.freed:
+            self.switchboard.serve(context)
 
     def _add_backend(self, command: c.AddBackend, context: Context) -> None:
         self.backends.add(command.backend, *_now(context))
@@ -182,6 +227,11 @@ class RegistryActor(Actor):
         if lease.backend in self.backends.records:
             self.backends.request_ended(lease.backend, measured_ms)
             self.traffic.count(lease.backend, lease.model, command.outcome, measured_ms, command.first_byte_ms)
+            self.health.request_ended(lease.backend, command.outcome, lease.granted_s, context)
+
+    def _report_probe(self, command: c.ReportProbe, context: Context) -> None:
+        finding = Finding(command.status, command.error, command.models, command.retry_after_s)
+        self.health.report(command.number, finding, context)
 
     def _force_release(self, command: c.ForceRelease, context: Context) -> HeldLease:
         return self.leases.force_release(command.lease, context.monotonic_s, self.name_of)
@@ -190,6 +240,7 @@ class RegistryActor(Actor):
         return self.leases.held(command.backend, context.monotonic_s, self.name_of)
 
     def _get_metrics(self, _: c.GetMetrics, context: Context) -> Metrics:
+        services = self.services.records.values()
         return Metrics(
             epoch=context.epoch,
             revision=context.revision,
@@ -203,7 +254,30 @@ class RegistryActor(Actor):
             durations=histograms(self.traffic.durations),
             first_bytes=histograms(self.traffic.first_bytes),
             http_errors=dict(self.traffic.http_errors.items()),
+            uptime_s=self.lifetime.uptime_s(context),
+            services=ServiceCounts(len(services), sum(one.is_healthy for one in services)),
         )
+
+    def _register_service(self, command: c.RegisterService, context: Context) -> ServiceView:
+        record = ServiceRecord(
+            command.name,
+            command.host,
+            command.port,
+            command.hostname,
+            command.url,
+            command.status,
+            "",
+            command.metadata,
+        )
+        return self.services.register(record, command.timestamp, context)
+
+    def _update_service(self, command: c.UpdateService, context: Context) -> ServiceView:
+        values = {
+            field: value
+            for field in ("host", "port", "hostname", "url", "status", "metadata")
+            if (value := getattr(command, field)) is not UNSET
+        }
+        return self.services.update(command.name, context, **values)
 
 
 def _now(context: Context) -> tuple[int, float]:

@@ -17,7 +17,8 @@ LAYERS = (
     {"__main__"},
     {"cli"},
     {"server"},
-    {"gateway", "discovery", "api", "services", "testing"},
+    {"gateway", "discovery", "health", "babysitter", "api", "testing"},
+    {"services"},
     {"supervisor"},
     {"connection"},
     {"directory"},
@@ -29,7 +30,7 @@ LAYERS = (
     {"commands", "models", "stores"},
     {"state"},
     {"policies"},
-    {"metrics", "owner_log", "urls"},
+    {"metrics", "owner_log", "urls", "addresses"},
     {"errors", "kinds", "version"},
 )
 """The modules of `registry`, from the outermost to the innermost; each imports only what stands below it, or beside."""
@@ -39,7 +40,7 @@ BESIDE = {
 }
 """Imports between packages of one layer, and why."""
 
-ANYWHERE = {"config", "logs"}
+ANYWHERE = {"config", "config_values", "logs"}
 """Settings and logging: of the server's processes alone, and they import nothing of these."""
 
 PURE = ("registry.state", "registry.policies")

@@ -9,6 +9,7 @@ from fastapi import FastAPI
 from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 
+from registry.api.admin_key import AdminKey
 from registry.api.asked import AskedRegistry
 from registry.api.backends import Backends
 from registry.api.changes import Changes
@@ -18,7 +19,7 @@ from registry.api.exposition import MetricsPage
 from registry.api.leases import Leases
 from registry.api.probes import Probes
 from registry.api.refusals import answer_errors
-from registry.api.requests import AdminKey, AsSent
+from registry.api.requests import AsSent
 from registry.api.routes import ControlRoute
 from registry.api.status import StatusPage
 from registry.version import installed_version
@@ -51,7 +52,6 @@ def create_app(registry: AskedRegistry, *, leaving: asyncio.Event, admin_key: st
         part.add_to(app.router)
     app.add_route("/", _to_docs, include_in_schema=False)
     probes = Probes(registry, leaving)
-    app.add_route("/health", probes.health, include_in_schema=False)
     app.add_route("/livez", probes.live, include_in_schema=False)
     app.add_route("/readyz", probes.ready, include_in_schema=False)
     app.add_route("/metrics", MetricsPage(registry).get, include_in_schema=False)

@@ -18,7 +18,7 @@ from registry.api.app import create_app
 from registry.api.asked import AskedRegistry
 from registry.api.exposition import render
 from registry.kinds import BackendStatus, Outcome
-from registry.metrics import BackendMetrics, Histogram, Metrics, TrafficMetrics
+from registry.metrics import BackendMetrics, Histogram, Metrics, ServiceCounts, TrafficMetrics
 from registry.models import Change
 from tests.registry.gateway.stand_ins import World, get, on_loop, post, world
 
@@ -31,6 +31,7 @@ METRICS = Metrics(
     durations=[Histogram("a", [(0.1, 1), (1.0, 4), (math.inf, 5)], 6.5)],
     first_bytes=[Histogram("a", [(0.1, 5), (math.inf, 5)], 0.25)],
     http_errors={502: 2},
+    services=ServiceCounts(registered=5, healthy=3),
 )
 
 
@@ -201,6 +202,11 @@ def test_every_figure_is_exposed() -> None:
         (prefix + "backends", "unhealthy"): 1,
         (prefix + "backends", "unknown"): 0,
         (prefix + "backends", "draining"): 0,
+        (prefix + "backends", "warming"): 0,
+        (prefix + "backends", "rate_limited"): 0,
+        (prefix + "backends", "misconfigured"): 0,
+        (prefix + "services", "true"): 3,
+        (prefix + "services", "false"): 2,
         (prefix + "pending_requests", "a"): 3,
         (prefix + "pending_requests", "b/c"): 0,
         (prefix + "requests_total", "a", 'm "x"', "ok"): 11,
