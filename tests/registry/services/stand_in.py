@@ -191,6 +191,7 @@ def serving(stand_in: StandIn, port: int = 0) -> Iterator[str]:
             self.send_response(status)
             self.send_header("content-type", "application/json; charset=utf-8")
             self.send_header("content-length", str(len(answer)))
+            self.send_header("x-registry-gateway", "stand-in/1")
             self.end_headers()
             self.wfile.write(answer)
 
