@@ -18,7 +18,7 @@ from actors.tables import Table
 from actors.views import View
 from registry import commands as c
 from registry.errors import DuplicateBackend, NoBackendAvailable
-from registry.kinds import BackendStatus, Durability, LogFormat, Outcome
+from registry.kinds import BackendStatus, DiscoverySource, Durability, LogFormat, Outcome
 from registry.metrics import BackendMetrics, Metrics, ServiceCounts
 from registry.owner_log import log_to_stderr
 from registry.state.backends import Backends
@@ -60,8 +60,7 @@ class RegistryActor(Actor):
         self.line = Line()
         self.switchboard = Switchboard(self.backends, self.leases, self.line)
         self.lifetime = Lifetime()
-        self.services = Services(rules, self.lifetime, self.backends)
-        self.services.watcher = self.health
+        self.services = Services(rules, self.lifetime, self.backends, self.traffic, self.health)
         self.health.attend(self.services)
         self._tables = tuple(
             table
@@ -117,7 +116,8 @@ class RegistryActor(Actor):
     def apply(self, command: c.Command, context: Context) -> Any:
         """Do a command, and serve those for whom it has made room; see `registry.commands` for the results."""
         result = self._handlers[type(command)](command, context)
-        self._follow(context)
+        if self.backends.stirred or self._choice.stirred or self._choice.freed:
+            self._follow(context)
         return result
 
     def cancelled(self, call: CallId, context: Context) -> None:  # noqa: ARG002 - the contract's
@@ -156,7 +156,7 @@ class RegistryActor(Actor):
         self._follow(context)
 
     def _follow(self, context: Context) -> None:
-        """Take up what a command or an event has changed of backends."""
+        """Let health and those who wait for backends follow what has changed of these."""
         if self.backends.stirred:
             self.health.settle(context)
         if self._choice.stirred or self._choice.freed:
@@ -164,13 +164,19 @@ class RegistryActor(Actor):
 
     def _add_backend(self, command: c.AddBackend, context: Context) -> None:
         self.backends.add(command.backend, *_now(context))
+        self.services.backends.configured(command.backend.url, context)
 
     def _put_backend(self, command: c.PutBackend, context: Context) -> BackendState:
         id = command.backend.id
         if command.only_new and id in self.backends.records:
             raise DuplicateBackend(id)
         self.backends.expect(id, command.expected_revision)
-        return self.backends.put(command.backend, *_now(context), keep_status=command.keep_status)
+        before = self.backends.records.get(id)
+        put = self.backends.put(command.backend, *_now(context), keep_status=command.keep_status)
+        self.services.backends.configured(put.record.url, context)
+        if before is not None and before.url != put.record.url:
+            self.services.backends.configured(before.url, context)
+        return put
 
     def _update_backend(self, command: c.UpdateBackend, context: Context) -> BackendState:
         self.backends.require(command.id)
@@ -186,11 +192,13 @@ class RegistryActor(Actor):
             metadata=command.metadata,
         )
 
-    def _remove_backend(self, command: c.RemoveBackend, _: Context) -> BackendState:
+    def _remove_backend(self, command: c.RemoveBackend, context: Context) -> BackendState:
         self.backends.require(command.id)
         self.backends.expect(command.id, command.expected_revision)
         removed = self.backends.remove(command.id)
         self.traffic.forget(command.id)
+        if removed.record.discovery_source is not DiscoverySource.SERVICE:
+            self.services.backends.configured(removed.record.url, context)
         return removed
 
     def _get_backends(self, command: c.GetBackends, _: Context) -> list[BackendState]:
@@ -259,25 +267,13 @@ class RegistryActor(Actor):
         )
 
     def _register_service(self, command: c.RegisterService, context: Context) -> ServiceView:
-        record = ServiceRecord(
-            command.name,
-            command.host,
-            command.port,
-            command.hostname,
-            command.url,
-            command.status,
-            "",
-            command.metadata,
-        )
-        return self.services.register(record, command.timestamp, context)
+        said = msgspec.structs.asdict(command)
+        timestamp = said.pop("timestamp")
+        return self.services.register(ServiceRecord(timestamp="", **said), timestamp, context)
 
     def _update_service(self, command: c.UpdateService, context: Context) -> ServiceView:
-        values = {
-            field: value
-            for field in ("host", "port", "hostname", "url", "status", "metadata")
-            if (value := getattr(command, field)) is not UNSET
-        }
-        return self.services.update(command.name, context, **values)
+        said = {field: value for field, value in msgspec.structs.asdict(command).items() if value is not UNSET}
+        return self.services.update(context=context, **said)
 
 
 def _now(context: Context) -> tuple[int, float]:

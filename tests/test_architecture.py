@@ -37,6 +37,7 @@ LAYERS = (
 
 BESIDE = {
     ("gateway", "api"): "the gateway process mounts the control plane",
+    ("health", "gateway"): "probes speak the gateway's HTTP/1.1, under the same rules",
 }
 """Imports between packages of one layer, and why."""
 

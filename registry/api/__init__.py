@@ -9,7 +9,7 @@
 `probes`      `/livez` and `/readyz`
 `exposition`  `/metrics`, in the form Prometheus reads
 `docs_page`   `/docs`
-`documented`  the OpenAPI document
+`documented`  the OpenAPI document; `documented_services` is its part about services
 `parameters`  what stands in paths, queries and header fields; `conditions` is `If-Match`
 `requests`    paths as they were sent
 `admin_key`   the key that changes need

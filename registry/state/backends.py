@@ -13,6 +13,7 @@ from actors.tables import Table
 from registry.errors import BackendNotFound, DuplicateBackend, InvalidField, RevisionMismatch
 from registry.kinds import BackendStatus, BackendType, Connection
 from registry.state.choice import Choice
+from registry.state.index import Index, move
 from registry.state.pending import Pending
 from registry.state.records import BackendRecord, BackendState, CountersRecord, ModelRecord
 from registry.urls import normalise_url, server_key
@@ -28,8 +29,8 @@ class Backends:
     Attributes:
         pending: Requests in flight.
         choice: Which backends may be given requests.
-        stirred: Those that came or went, or have another status or address, since health has looked at them.
         servers: Ids of the backends of each server, by `registry.urls.server_key`.
+        stirred: Those that came or went, or have another status or address, since health has looked at them.
     """
 
     def __init__(self) -> None:
@@ -40,8 +41,8 @@ class Backends:
         self.pending = Pending(counts, self.choice.pending_changed)
         self.tables = (self.records, self.counters, self.pending.raw)
         self.stirred: set[str] = set()
-        self._by_model: dict[str, dict[str, None]] = {}
-        self.servers: dict[str, dict[str, None]] = {}
+        self._by_model: Index = {}
+        self.servers: Index = {}
 
     # -- what is derived -------------------------------------------------------------------------------------
 
@@ -50,9 +51,9 @@ class Backends:
         if before is None or after is None or _probed_as(before) != _probed_as(after):
             self.stirred.add(id)
         if before is None or after is None or before.models is not after.models:
-            _move(self._by_model, id, _model_ids(before), _model_ids(after))
+            move(self._by_model, id, _model_ids(before), _model_ids(after))
         if before is None or after is None or before.url != after.url:
-            _move(self.servers, id, _servers(before), _servers(after))
+            move(self.servers, id, _servers(before), _servers(after))
 
     # -- reading ---------------------------------------------------------------------------------------------
 
@@ -299,13 +300,3 @@ def _servers(record: BackendRecord | None) -> set[str]:
         return {server_key(record.url)}
     except InvalidField:  # found so in a journal that somebody else has written
         return set()
-
-
-def _move(index: dict[str, dict[str, None]], id: str, old: set[str], new: set[str]) -> None:
-    for key in old - new:
-        ids = index[key]
-        del ids[id]
-        if not ids:
-            del index[key]
-    for key in new - old:
-        index.setdefault(key, {})[id] = None

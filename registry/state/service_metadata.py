@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Sequence
+from collections.abc import Iterable
 from typing import Any
 
 import msgspec
@@ -21,36 +20,37 @@ MAX_DEPTH = 100
 MAX_MODEL_CHARS = 1024
 
 
-def checked(metadata: dict[str, Any]) -> dict[str, Any]:
-    """Metadata that can be stored as JSON, and be read again as it was; raises `InvalidField`."""
-    _check(metadata, 1)
-    length = len(msgspec.json.encode(metadata))
-    if length > MAX_SERVICE_BYTES:
-        raise InvalidField("metadata", f"longer than {MAX_SERVICE_BYTES:,} bytes as JSON: {length:,}")
-    return metadata
+def checked(metadata: dict[str, Any]) -> bytes:
+    """Metadata as JSON, which reads again as what it is.
+
+    Raises:
+        InvalidField: It cannot be stored so, or is too long.
+    """
+    _check_depth(metadata)
+    try:
+        text = msgspec.json.encode(metadata)
+        same = bool(msgspec.json.decode(text) == metadata)
+    except (TypeError, ValueError) as error:
+        raise InvalidField("metadata", f"cannot be written as JSON: {error}") from error
+    if len(text) > MAX_SERVICE_BYTES:
+        raise InvalidField("metadata", f"must have at most {MAX_SERVICE_BYTES:,} bytes as JSON, not {len(text):,}")
+    if not same:
+        raise InvalidField("metadata", "holds what JSON does not know: NaN, an infinite number, bytes, a time")
+    return text
 
 
-def _check(value: Any, depth: int) -> None:
-    match value:
-        case str() | bool() | int() | None:
+def _check_depth(metadata: dict[str, Any]) -> None:
+    # Level by level, because a megabyte may hold half a million parts, and everybody waits meanwhile.
+    level: list[Any] = [metadata]
+    for _ in range(MAX_DEPTH):
+        level = [part for whole in level for part in _parts(whole) if type(part) in {list, dict}]
+        if not level:
             return
-        case float():
-            if not math.isfinite(value):
-                raise InvalidField("metadata", f"holds the number {value}, which JSON does not know")
-            return
-        case list() | dict() if depth > MAX_DEPTH:
-            raise InvalidField("metadata", f"more than {MAX_DEPTH} lists and objects are within one another")
-        case list():
-            parts: Sequence[Any] = value
-        case dict():
-            for key in value:
-                if not isinstance(key, str):
-                    raise InvalidField("metadata", f"has the key {key!r:.200}, which is no string")
-            parts = list(value.values())
-        case _:
-            raise InvalidField("metadata", f"holds a {type(value).__name__}, which JSON does not know")
-    for part in parts:
-        _check(part, depth + 1)
+    raise InvalidField("metadata", f"has more than {MAX_DEPTH} lists and objects within one another")
+
+
+def _parts(whole: Any) -> Iterable[Any]:
+    return whole.values() if type(whole) is dict else whole
 
 
 def is_backend(record: ServiceRecord) -> bool:
@@ -61,12 +61,11 @@ def is_backend(record: ServiceRecord) -> bool:
 def declared_models(record: ServiceRecord) -> dict[str, None]:
     """Ids of the models that a service says it has, each once, in its order; what is no id is left out."""
     models = record.metadata.get("models")
-    if not isinstance(models, list):
-        return {}
-    ids = (id for id in models if isinstance(id, str) and 1 <= len(id) <= MAX_MODEL_CHARS)
-    found: dict[str, None] = {}
-    for id in ids:
-        if len(found) == MAX_MODELS:
-            break
-        found[id] = None
-    return found
+    declared: dict[str, None] = {}
+    if isinstance(models, list):
+        for id in models:
+            if isinstance(id, str) and 1 <= len(id) <= MAX_MODEL_CHARS:
+                declared[id] = None
+            if len(declared) == MAX_MODELS:
+                break
+    return declared

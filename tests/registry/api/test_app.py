@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import math
-import re
 from collections.abc import AsyncIterator
-from datetime import datetime
 from typing import cast
 
 import msgspec
@@ -74,27 +72,12 @@ def mounted(w: World) -> FakeReadable:
     return readable
 
 
-@on_loop
-async def test_health_is_the_seeds() -> None:
-    """`/health` has exactly the fields of the service-registry seed, in their order, as compact JSON."""
-    async with world() as w:
-        mounted(w)
-        answer = await w.ask(get("/health"))
-        assert (answer.status, answer.headers["content-type"]) == (200, "application/json")
-        pattern = (
-            r'{"status":"healthy","registry":"running","registered_services":2,"healthy_services":1,"timestamp":"(.*)"}'
-        )
-        found = re.fullmatch(pattern, answer.received.decode())
-        assert found is not None
-        assert datetime.fromisoformat(found[1]).tzinfo is None
-
-
 @pytest.mark.parametrize(
     ("request_bytes", "status", "detail"),
     [
         (get("/nothing"), 404, "There is nothing at /nothing."),
-        (get("/health/"), 404, "There is nothing at /health/."),
-        (post(b"{}", path="/health"), 405, "POST is not allowed for /health."),
+        (get("/livez/"), 404, "There is nothing at /livez/."),
+        (post(b"{}", path="/livez"), 405, "POST is not allowed for /livez."),
     ],
 )
 @on_loop
@@ -116,7 +99,7 @@ async def test_silent_owner_makes_503() -> None:
     """A question the owner does not answer is a problem that may be over soon."""
     async with world() as w:
         mounted(w).failure = CallTimeout("no answer within 5 s")
-        answer = await w.ask(get("/health"))
+        answer = await w.ask(get("/metrics"))
         assert (answer.status, answer.headers["retry-after"]) == (503, "1")
 
 
@@ -125,7 +108,7 @@ async def test_unknown_outcome_is_said() -> None:
     """Whoever does not know whether a change was made is told to look before it is sent again."""
     async with world() as w:
         mounted(w).failure = OutcomeUnknown("no answer within 5 s")
-        problem = (await w.ask(get("/health"))).json()
+        problem = (await w.ask(get("/metrics"))).json()
         assert problem["status"] == 503
         assert problem["detail"].startswith("The change may have been made or not, look before you send it again:")
 
@@ -135,7 +118,7 @@ async def test_fault_of_the_control_plane_is_a_problem_too() -> None:
     """An error that nobody expected is answered with 500 and without its text; the log has it."""
     async with world() as w:
         mounted(w).failure = RuntimeError("secret")
-        answer = await w.ask(get("/health"))
+        answer = await w.ask(get("/metrics"))
         assert (answer.status, answer.headers["content-type"]) == (500, "application/problem+json")
         assert answer.json()["detail"] == "The gateway failed on this request."
 

@@ -56,21 +56,25 @@ def _differences(recorded: Any, found: Any, where: str) -> Iterator[str]:
             yield f"{where}: {found!r} is no time"
     elif field in {"last_heartbeat", "uptime"}:
         if not isinstance(found, float):
-            yield f"{where}: {found!r} is no time"
-    elif isinstance(recorded, dict) and isinstance(found, dict):
-        if list(recorded) != list(found):
-            yield f"{where}: {list(found)}, not {list(recorded)}"
-            return
-        for name in recorded:
-            yield from _differences(recorded[name], found[name], f"{where}.{name}")
-    elif isinstance(recorded, list) and isinstance(found, list):
-        if len(recorded) != len(found):
-            yield f"{where}: {len(found)} of them, not {len(recorded)}"
-            return
-        for index, (one, other) in enumerate(zip(recorded, found, strict=True)):
-            yield from _differences(one, other, f"{where}[{index}]")
-    elif type(recorded) is not type(found) or recorded != found:
+            yield f"{where}: {found!r} is no number of seconds"
+    elif type(recorded) is not type(found):
         yield f"{where}: {found!r}, not {recorded!r}"
+    elif isinstance(recorded, dict | list):
+        yield from _inner_differences(_parts(recorded), _parts(found), where)
+    elif recorded != found:
+        yield f"{where}: {found!r}, not {recorded!r}"
+
+
+def _parts(value: dict[str, Any] | list[Any]) -> dict[str, Any]:
+    return value if isinstance(value, dict) else {f"[{index}]": one for index, one in enumerate(value)}
+
+
+def _inner_differences(recorded: dict[str, Any], found: dict[str, Any], where: str) -> Iterator[str]:
+    if list(recorded) != list(found):
+        yield f"{where}: {list(found)}, not {list(recorded)}"
+        return
+    for name, value in recorded.items():
+        yield from _differences(value, found[name], f"{where}.{name}")
 
 
 @contextlib.contextmanager
@@ -114,7 +118,7 @@ def _answering(status: int) -> type[BaseHTTPRequestHandler]:
             self.send_header("Content-Length", "0")
             self.end_headers()
 
-        def log_message(self, format: str, *args: object) -> None:
+        def log_message(self, *_: object) -> None:
             """Say nothing."""
 
     return Handler

@@ -50,7 +50,11 @@ def one(**changes: Any) -> bytes:
     ).encode()
 
 
-WRONG_REGISTRATIONS = {
+NO_NAMES: list[Any] = ["", None, 5, ["a"], "x" * 1025]
+NO_PORTS: list[Any] = [0, -1, 65_536, 10**30, 5.0, 1e3, True, "8000", None, [8000]]
+NO_TEXTS: list[Any] = [None, 1, True, {}, ["a"], "x" * 4097]
+
+WRONG_REGISTRATIONS: dict[bytes, str] = {
     **BROKEN,
     b"{}": "Missing required field: name",
     b"[]": "Missing required field: name",
@@ -61,12 +65,12 @@ WRONG_REGISTRATIONS = {
     json.dumps(" ".join(FIELDS)).encode(): NO_OBJECT,
     **{one(**{field: ...}): f"Missing required field: {field}" for field in FIELDS},
     one(host=..., status=..., port="x"): "Missing required field: host",
-    **{one(name=value): NAME for value in ("", None, 5, ["a"], "x" * 1025)},
-    **{one(port=value): PORT for value in (0, -1, 65_536, 10**30, 5.0, 1e3, True, "8000", None, [8000])},
+    **{one(name=value): NAME for value in NO_NAMES},
+    **{one(port=value): PORT for value in NO_PORTS},
     **{
         one(**{field: value}): f"{field} {TEXT}"
         for field in ("host", "hostname", "url", "status")
-        for value in (None, 1, True, {}, ["a"], "x" * 4097)
+        for value in NO_TEXTS
     },
     **{one(metadata=value): "metadata must be an object or null." for value in ([], "a", 1, False, [["a", 1]])},
     **{one(timestamp=value): f"timestamp {TEXT[:-1]}, or null." for value in (1, 1.5, {}, "x" * 4097)},
