@@ -164,6 +164,7 @@ class AsyncKept:
 
     async def _run(self) -> None:
         while True:
+            self._wake.clear()
             wait_s = await self._turn()
             self._news.set()
             try:
@@ -171,7 +172,6 @@ class AsyncKept:
                     await self._wake.wait()
             except TimeoutError:
                 pass
-            self._wake.clear()
 
     async def _turn(self) -> float:
         """Tell the registry what it must know now; returns in how many seconds to do so again."""
