@@ -16,7 +16,7 @@ ROOT = Path(__file__).resolve().parents[1]
 LAYERS = (
     {"__main__"},
     {"cli"},
-    {"server"},
+    {"babysitter", "server"},
     {"gateway", "discovery", "api", "testing"},
     {"supervisor"},
     {"connection"},
