@@ -133,16 +133,17 @@ class Babysitter:
         """One life of the server; returns how it failed and how long it had answered, None if it was told to stop."""
         standing = self._standing
         if standing.restarts and not await self._port_is_free():
-            return f"cannot listen: port {self._settings.port} is in use by another program", 0.0
+            return self._failed(f"cannot listen: port {self._settings.port} is in use by another program"), 0.0
         try:
             child = await Child.start(self._order)
         except CannotStart as error:
             if not standing.restarts:
                 raise
-            return f"cannot be started: {error.reason}", 0.0
+            return self._failed(f"cannot be started: {error.reason}"), 0.0
         logger.info("%s was started (pid %d)", self._settings.server_name, child.pid)
         standing.alive = True
-        timeout_s = min(Asker.TIMEOUT_S, self._settings.hang_timeout_s)
+        # One answer that is late is not yet a server that hangs.
+        timeout_s = min(Asker.TIMEOUT_S, self._settings.hang_timeout_s / 3)
         async with Asker(self._settings.asked_at, self._settings.port, timeout_s) as asker:
             life = Life(self._settings, asker, standing, lambda: self._entries.tell(standing))
             self.asker = asker
@@ -176,6 +177,7 @@ class Babysitter:
             self._leave()
             await self._or_hurry(self._leaving, FAREWELL_S)
         else:
+            self._failed(failure)
             self._standing.phase = Phase.RESTARTING
             await self._entries.tell(self._standing)
 
@@ -190,14 +192,18 @@ class Babysitter:
             if not gone.done():
                 logger.error("processes of %s cannot be killed; the kernel holds them", self._settings.server_name)
 
+    def _failed(self, failure: str) -> str:
+        logger.warning("%s %s", self._settings.server_name, failure)
+        return failure
+
     async def _before_next(self, failure: str, answered_s: float) -> None:
         """Wait for the time of the next life."""
         delay_s = self._budget.next_delay(answered_s)
         if delay_s is None:
             raise GaveUp(self._settings.name, self._budget.in_a_row, failure)
-        logger.warning(
-            "%s %s; it is started again in %.1f s (restart %d of %d)",
-            self._settings.server_name, failure, delay_s, self._budget.in_a_row, self._settings.max_restarts,
+        logger.info(
+            "%s is started again in %.1f s (restart %d of %d)",
+            self._settings.server_name, delay_s, self._budget.in_a_row, self._settings.max_restarts,
         )  # fmt: skip
         self._standing.restarts += 1
         await asyncio.wait([stop := asyncio.create_task(self._stopping.wait())], timeout=delay_s)
