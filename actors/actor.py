@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, ClassVar
 
 import msgspec
@@ -121,3 +121,10 @@ class Actor(ABC):
 
     def tick(self, context: Context) -> None:  # noqa: B027 - most actors wait for nothing
         """Do what has become due; called about twice a second."""
+
+    def due(self, context: Context) -> Iterable[Callable[[Context], None]]:  # noqa: ARG002 - most actors wait for nothing
+        """What else has become due and must be stored, asked after each tick.
+
+        Each is done for itself: one that cannot be stored takes nothing else with it, and is due again.
+        """
+        return ()

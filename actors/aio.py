@@ -114,6 +114,13 @@ class AsyncClient:
 
         return decode_watched(await self._question(begin, timeout))
 
+    async def sync(self, *, timeout: float = DEFAULT_TIMEOUT_S) -> None:
+        """Bring the copy of the views up to date; see `Client.sync`. It is so in the step of the loop that follows."""
+        deadline = self._clock.monotonic() + timeout
+        await self._question(Session.sync, timeout)
+        while not self.session.is_synced:
+            await self._question(Session.sync, deadline - self._clock.monotonic())
+
     async def _question(self, begin: Callable[[Session, float], Call], timeout: float) -> msgspec.Raw:
         """Ask what is no command; raises as `ask`."""
         deadline = self._clock.monotonic() + timeout

@@ -173,6 +173,23 @@ class Client:
 
         return decode_watched(self._question(begin, timeout))
 
+    def sync(self, *, timeout: float = DEFAULT_TIMEOUT_S) -> None:
+        """Bring the copy of the views up to date, lazy ones too.
+
+        From then on it shows, to who holds `lock`, all that any process was answered before this was called. The first
+        call asks the owner for the copy, and waits for it.
+
+        Args:
+            timeout: Longest wait in seconds.
+
+        Raises:
+            CallError: As of `ask`; nothing is changed in any case.
+        """
+        deadline = self._clock.monotonic() + timeout
+        self._question(Session.sync, timeout)
+        while not self.session.is_synced:
+            self._question(Session.sync, deadline - self._clock.monotonic())
+
     def _question(self, begin: Callable[[Session, float], Call], timeout: float) -> msgspec.Raw:
         """Ask what is no command; raises as `ask`."""
         deadline = self._clock.monotonic() + timeout

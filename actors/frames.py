@@ -91,6 +91,18 @@ class Watch(msgspec.Struct, frozen=True, array_like=True, tag="watch"):
     wait: bool
 
 
+class Sync(msgspec.Struct, frozen=True, array_like=True, tag="sync"):
+    """Worker to owner: is my copy of the views up to date? Answered with None once it is.
+
+    The answer comes when the copy is whole, after all that was stored before the owner read the question. Nothing is
+    done, so it may be asked again. The fields are those of an `Ask`.
+    """
+
+    number: int
+    deadline: float
+    answered: int
+
+
 class Cancel(msgspec.Struct, frozen=True, array_like=True, tag="cancel"):
     """Worker to owner: nobody waits for this command any more. If the actor has put it off, it is given up."""
 
@@ -232,10 +244,10 @@ class Resync(msgspec.Struct, frozen=True, array_like=True, tag="resync"):
     """Owner to worker: updates are missing; follow anew."""
 
 
-Numbered = Ask | Batch | Inspect | Watch
+Numbered = Ask | Batch | Inspect | Watch | Sync
 """What is answered, by its number."""
 
-ToOwner = Hello | Ask | Batch | Inspect | Watch | Cancel | Acked | Follow | Bye
+ToOwner = Hello | Ask | Batch | Inspect | Watch | Sync | Cancel | Acked | Follow | Bye
 ToWorker = Welcome | Answer | Refused | Snapshot | Update | Resync
 
 encode = msgspec.msgpack.Encoder().encode

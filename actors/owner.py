@@ -20,7 +20,7 @@ from actors.channel import Channel
 from actors.clock import Clock, SystemClock
 from actors.errors import UNDECODABLE, MessageTooLarge, QueueClosed
 from actors.exits import Exit
-from actors.frames import Acked, Ask, Batch, Bye, Cancel, Follow, Hello, Inspect, Refused, ToOwner, Watch, Welcome
+from actors.frames import Acked, Ask, Batch, Bye, Cancel, Follow, Hello, Inspect, Refused, Sync, ToOwner, Watch, Welcome
 from actors.journal import Journal
 from actors.processes.child import Child
 from actors.processes.control import Begin, Control, Died, Ended, FreshLog, Join, Leave, ToChild
@@ -359,7 +359,7 @@ class Owner:
         else:
             self._take_besides(member, frame)
 
-    def _take_besides(self, member: Member, frame: Acked | Bye | Cancel | Follow | Inspect | Watch) -> None:
+    def _take_besides(self, member: Member, frame: Acked | Bye | Cancel | Follow | Inspect | Watch | Sync) -> None:
         """Take what is no command."""
         session = member.session
         match frame:
@@ -375,6 +375,9 @@ class Owner:
             case Follow():
                 if not member.gone:
                     self._engine.observers.follow(session, frame)
+            case Sync():
+                if not member.gone:
+                    self._engine.observers.sync(session, frame)
             case Bye():
                 member.left = True
 

@@ -29,6 +29,7 @@ from actors.frames import (
     Refused,
     Resync,
     Snapshot,
+    Sync,
     Update,
     Watch,
     Welcome,
@@ -207,6 +208,11 @@ class Session:
         watch = Watch(self._next_number, deadline, self._answered.upto, since, limit, wait)
         return self._begin(watch, changes=False)
 
+    def sync(self, deadline: float) -> Call:
+        """Ask for the copy of the views to be brought up to date, and for the copy itself if there is none yet."""
+        self.follow()
+        return self._begin(Sync(self._next_number, deadline, self._answered.upto), changes=False)
+
     def tell(self, command: bytes) -> None:
         """Begin a command whose answer nobody looks at; it is done exactly once all the same, however late.
 
@@ -214,6 +220,11 @@ class Session:
             SystemStopped: The session is over.
         """
         self.call(command, math.inf).done = True
+
+    @property
+    def is_synced(self) -> bool:
+        """Whether what a `sync` has brought up to date is whole. Updates may have been lost on the way."""
+        return self._replica is None or self._replica.complete
 
     def follow(self) -> None:
         """Ask for the copy of the views, unless it was asked for before; `outgoing` then has something to send."""

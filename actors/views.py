@@ -21,12 +21,19 @@ class ViewType(msgspec.Struct, frozen=True):
         key: Type of its keys.
         record: Type of its records.
         durable: Whether all that it shows is durable: then it is the same as long as the revision is.
+        lazy: Whether its changes are told only to who asks for them with `sync`. For what changes often and is seldom
+            looked at; it cannot be durable as well.
     """
 
     name: str
     key: Any
     record: Any
     durable: bool
+    lazy: bool = False
+
+    def __post_init__(self) -> None:
+        if self.durable and self.lazy:
+            raise ValueError(f"the view {self.name!r} cannot be both durable and lazy: an answer has what is durable")
 
 
 class View(Generic[K, R]):

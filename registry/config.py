@@ -12,45 +12,28 @@ from pathlib import Path
 from typing import Annotated, Any, Self
 
 import yaml
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, SecretStr, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 from pydantic_core import ErrorDetails
 
+from registry.addresses import LOCAL_NETWORKS
+from registry.config_values import (
+    Age,
+    ApiKey,
+    HostName,
+    Interval,
+    Network,
+    Seconds,
+    Times,
+    WebOrigin,
+    key_of,
+    read_text,
+)
 from registry.errors import ConfigError
 from registry.kinds import BackendType, DiscoverySource, Durability, LogFormat
 from registry.models import Backend, Concurrency, Labels, Metadata, Priority, Url, Weight
+from registry.state.rules import HealthRules
 
 _VARIABLE = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_]*)\}")
-
-Seconds = Annotated[float, Field(gt=0, le=86_400, allow_inf_nan=False)]
-
-
-def _printable(key: SecretStr) -> SecretStr:
-    value = key.get_secret_value()
-    if not value or not value.isascii() or not value.isprintable():
-        raise ValueError("must be one line of ASCII characters, and not empty")
-    return key
-
-
-ApiKey = Annotated[SecretStr, AfterValidator(_printable)]
-
-
-def _key_of(text: str, where: str) -> str:
-    try:
-        return _printable(SecretStr(text.strip())).get_secret_value()
-    except ValueError as error:
-        raise ConfigError(f"{where}: the key {error}") from None
-
-
-def _host_name(name: str) -> str:
-    if not re.fullmatch(r"[A-Za-z0-9_.-]{1,253}", name):
-        raise ValueError("must be host names without scheme and port, such as gpu-box.example")
-    return name.lower()
-
-
-def _web_origin(origin: str) -> str:
-    if not re.fullmatch(r"https?://[^/\s@]+", origin):
-        raise ValueError("must be origins of web pages, such as https://chat.example")
-    return origin.lower()
 
 
 class BackendConfig(BaseModel):
@@ -125,7 +108,7 @@ class BackendConfig(BaseModel):
             return self.api_key.get_secret_value()
         if self.api_key_file is None:
             return None
-        return _key_of(read_text(self.api_key_file), str(self.api_key_file))
+        return key_of(read_text(self.api_key_file), str(self.api_key_file))
 
 
 class Config(BaseModel):
@@ -141,7 +124,17 @@ class Config(BaseModel):
             as well, for which each turn of the owner waits for the disk.
         log_format: `text` or `json`.
         backends: The backends that the operator names.
-        refresh_s: Time between two questions to a backend for its models, in seconds.
+        health_interval_s: Time between two probes of one backend or service.
+        health_timeout_s: Longest wait for the answer to a probe. A target is probed once at a time, so one that takes
+            longer than the interval is only probed less often.
+        failure_threshold: A healthy backend fails so many times in a row until it is not healthy any more.
+        recovery_threshold: An unhealthy backend succeeds so many times in a row until it is healthy again.
+        heartbeat_timeout_s: A service is healthy until its latest heartbeat is so old.
+        stale_after_s: A service is removed when its latest heartbeat is older than this.
+        cleanup_interval_s: Time between two looks for those.
+        allowed_networks: Where probes and requests may go besides the backends that are named here; networks or single
+            addresses. Never to a link-local address, even within one of them.
+        open_services: Whether changes to services need no admin key, though there is one.
         connect_timeout_s: Longest wait for a connection to a backend.
         first_byte_timeout_s: Longest wait for the first byte of a backend's answer.
         queue_timeout_s: How long a request waits while all backends have as many as their `max_concurrency`; 0 refuses
@@ -167,7 +160,15 @@ class Config(BaseModel):
     durability: Durability = Durability.PROCESS
     log_format: LogFormat = LogFormat.TEXT
     backends: Annotated[tuple[BackendConfig, ...], Field(max_length=10_000)] = ()
-    refresh_s: Seconds = 5.0
+    health_interval_s: Interval = 30.0
+    health_timeout_s: Seconds = 5.0
+    failure_threshold: Times = 3
+    recovery_threshold: Times = 2
+    heartbeat_timeout_s: Age = 120.0
+    stale_after_s: Age = 300.0
+    cleanup_interval_s: Interval = 60.0
+    allowed_networks: Annotated[tuple[Network, ...], Field(max_length=1_000)] = LOCAL_NETWORKS
+    open_services: bool = False
     connect_timeout_s: Seconds = 5.0
     first_byte_timeout_s: Seconds = 300.0
     queue_timeout_s: Annotated[float, Field(ge=0, le=3_600, allow_inf_nan=False)] = 30.0
@@ -175,8 +176,8 @@ class Config(BaseModel):
     max_body_bytes: Annotated[int, Field(ge=1_024, le=1_073_741_824)] = 10 * 1024 * 1024
     admin_key_env: Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_]*$", max_length=255)] | None = None
     admin_key_file: Path | None = None
-    allowed_hosts: frozenset[Annotated[str, AfterValidator(_host_name)]] = frozenset()
-    allowed_origins: frozenset[Annotated[str, AfterValidator(_web_origin)]] = frozenset()
+    allowed_hosts: frozenset[HostName] = frozenset()
+    allowed_origins: frozenset[WebOrigin] = frozenset()
     forward_authorization: bool = False
 
     @model_validator(mode="after")
@@ -185,6 +186,11 @@ class Config(BaseModel):
             raise ValueError("data_dir and ephemeral exclude each other")
         if self.admin_key_env is not None and self.admin_key_file is not None:
             raise ValueError("give either admin_key_env or admin_key_file, not both")
+        if self.stale_after_s <= self.heartbeat_timeout_s:
+            raise ValueError(
+                f"stale_after_s ({self.stale_after_s:g}) must be more than heartbeat_timeout_s "
+                f"({self.heartbeat_timeout_s:g}): a service is unhealthy before it is removed"
+            )
         seen: set[str] = set()
         for backend in self.backends:
             id = backend.backend().id
@@ -192,6 +198,18 @@ class Config(BaseModel):
                 raise ValueError(f"two backends have the id {id!r}")
             seen.add(id)
         return self
+
+    def health_rules(self) -> HealthRules:
+        """How health is judged."""
+        return HealthRules(
+            interval_s=self.health_interval_s,
+            timeout_s=self.health_timeout_s,
+            failure_threshold=self.failure_threshold,
+            recovery_threshold=self.recovery_threshold,
+            heartbeat_timeout_s=self.heartbeat_timeout_s,
+            stale_after_s=self.stale_after_s,
+            cleanup_interval_s=self.cleanup_interval_s,
+        )
 
     def admin_key(self, environment: Mapping[str, str]) -> str | None:
         """The key that changes need, if there is one.
@@ -203,12 +221,12 @@ class Config(BaseModel):
             ConfigError: The variable is not set, or the file cannot be read: no server may start open by mistake.
         """
         if self.admin_key_file is not None:
-            return _key_of(read_text(self.admin_key_file), str(self.admin_key_file))
+            return key_of(read_text(self.admin_key_file), str(self.admin_key_file))
         if self.admin_key_env is None:
             return None
         if self.admin_key_env not in environment:
             raise ConfigError(f"admin_key_env: the environment variable {self.admin_key_env} is not set")
-        return _key_of(environment[self.admin_key_env], f"environment variable {self.admin_key_env}")
+        return key_of(environment[self.admin_key_env], f"environment variable {self.admin_key_env}")
 
 
 def load_config(path: Path | None, overrides: Mapping[str, Any], environment: Mapping[str, str]) -> Config:
@@ -236,16 +254,6 @@ def load_config(path: Path | None, overrides: Mapping[str, Any], environment: Ma
     except ValidationError as error:
         where = "" if path is None else f"{path}: "
         raise ConfigError(where + "; ".join(_sentence(detail) for detail in error.errors()[:5])) from None
-
-
-def read_text(path: Path) -> str:
-    """The text of a file; raises `ConfigError` with a sentence that says why not."""
-    try:
-        return path.read_text(encoding="utf-8")
-    except OSError as error:
-        raise ConfigError(f"{path} cannot be read: {error.strerror}") from None
-    except UnicodeDecodeError:
-        raise ConfigError(f"{path} cannot be read: it is not UTF-8 text") from None
 
 
 def _read_yaml(path: Path) -> dict[str, Any]:

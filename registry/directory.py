@@ -15,6 +15,7 @@ from actors.processes.directory_lock import lock_directory
 from registry.kinds import Durability, LogFormat
 from registry.owner import Options
 from registry.server_file import ServerFile, remove_server_file
+from registry.state.rules import DEFAULT_RULES, HealthRules
 
 SOCKET = "registry.sock"
 """Name of the socket within the directory."""
@@ -76,6 +77,7 @@ class StateDirectory:
         *,
         recover: bool = False,
         log_format: LogFormat | None = None,
+        rules: HealthRules = DEFAULT_RULES,
     ) -> bytes:
         """What the owner process is told of it.
 
@@ -83,8 +85,10 @@ class StateDirectory:
             durability: What an answered change outlives.
             recover: Whether a damaged journal is replaced by what is readable of it.
             log_format: How its log looks; None for the owner of a user's program.
+            rules: How health is judged.
         """
-        return msgspec.msgpack.encode(Options(str(self.path), self._ephemeral, durability, recover, log_format))
+        options = Options(str(self.path), self._ephemeral, durability, recover, log_format, rules)
+        return msgspec.msgpack.encode(options)
 
     def announce(self, url: str) -> None:
         """Let the command line of this machine find the server of this directory.

@@ -15,6 +15,18 @@ class BackendMetrics(msgspec.Struct, frozen=True):
     pending_requests: int
 
 
+class ServiceCounts(msgspec.Struct, frozen=True):
+    """Services at this moment.
+
+    Attributes:
+        registered: All of them.
+        healthy: Those whose status is `running` and whose latest heartbeat is young enough.
+    """
+
+    registered: int = 0
+    healthy: int = 0
+
+
 class TrafficMetrics(msgspec.Struct, frozen=True):
     """Requests that ended alike since the system started."""
 
@@ -51,6 +63,8 @@ class Metrics(msgspec.Struct, frozen=True):
         first_bytes: Time to the first byte by backend.
         http_errors: Errors that gateways answered themselves, by status code.
         waiting: How many requests wait for a backend.
+        uptime_s: Seconds since the system started; a new owner does not begin anew.
+        services: How many services there are.
     """
 
     epoch: int
@@ -62,3 +76,5 @@ class Metrics(msgspec.Struct, frozen=True):
     first_bytes: list[Histogram]
     http_errors: dict[int, int]
     waiting: int = 0
+    uptime_s: float = 0.0
+    services: ServiceCounts = ServiceCounts()

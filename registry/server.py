@@ -1,4 +1,4 @@
-"""A whole server: the owner, the gateways and the discovery under one supervisor, which is this process."""
+"""A whole server: owner, gateways, health checker and discovery under one supervisor, which is this process."""
 
 from __future__ import annotations
 
@@ -15,12 +15,14 @@ from actors.errors import StartFailed
 from actors.processes.children import ChildSpec, OwnerSpec
 from actors.processes.signals import watch_signals
 from actors.supervisor import Supervisor
+from registry.addresses import AddressSettings
 from registry.config import Config
 from registry.directory import StateDirectory, default_directory
 from registry.discovery.process import DiscoveryStart
 from registry.gateway.http1.limits import ServerLimits, UpstreamLimits
 from registry.gateway.process import GatewayStart
 from registry.gateway.settings import GatewaySettings
+from registry.health.process import HealthStart
 from registry.logs import LogSettings, configure
 from registry.server_file import NAME
 
@@ -51,7 +53,9 @@ def serve(config: Config, *, recover: bool = False) -> None:
     with _listen(config.host, config.port) as listening:
         directory = StateDirectory(path, f"actor-registry (pid {os.getpid()})")
         try:
-            options = directory.owner_options(config.durability, recover=recover, log_format=config.log_format)
+            options = directory.owner_options(
+                config.durability, recover=recover, log_format=config.log_format, rules=config.health_rules()
+            )
             owner = OwnerSpec("registry.owner:build", options, (directory.lock_fd,))
             supervisor = Supervisor(owner, attach=str(directory.socket))
             for spec in _workers(config, api_keys, admin_key, listening):
@@ -73,8 +77,9 @@ def _workers(
 ) -> list[ChildSpec]:
     encode = msgspec.msgpack.encode
     logs = LogSettings(config.log_format)
-    backends = [backend.backend().model_dump_json() for backend in config.backends]
-    discovery = DiscoveryStart(backends, api_keys, config.refresh_s, logs)
+    discovery = DiscoveryStart([backend.backend().model_dump_json() for backend in config.backends], logs)
+    addresses = AddressSettings(list(config.allowed_networks), [backend.url for backend in config.backends])
+    health = HealthStart(api_keys, addresses, config.health_timeout_s, logs)
     loopback = ipaddress.ip_address(listening.getsockname()[0].partition("%")[0]).is_loopback
     gateways = [
         GatewaySettings(
@@ -83,6 +88,8 @@ def _workers(
             api_keys=api_keys,
             forward_authorization=config.forward_authorization,
             admin_key=admin_key,
+            open_services=config.open_services,
+            addresses=addresses,
             allowed_hosts=config.allowed_hosts,
             allowed_origins=config.allowed_origins,
             queue_timeout_s=config.queue_timeout_s,
@@ -97,6 +104,7 @@ def _workers(
     ]
     return [
         ChildSpec("discovery", "registry.discovery.process:run", encode(discovery)),
+        ChildSpec("health", "registry.health.process:run", encode(health)),
         *(
             ChildSpec(
                 settings.name,

@@ -12,6 +12,8 @@ _DEFAULT_PORTS = {"http": 80, "https": 443}
 
 MAX_URL_CHARS = 2048
 
+_THIS_MACHINE = re.compile(r"//(?:localhost|0\.0\.0\.0)(?=[:/]|$)")
+
 _HOST = r"[A-Za-z0-9._-]+"
 _GROUP = "[0-9A-Fa-f]{1,4}"
 _IPV6 = "|".join(
@@ -107,3 +109,21 @@ def is_this_machine(url: str) -> bool:
         return ipaddress.ip_address(host).is_loopback
     except ValueError:
         return host == "localhost"
+
+
+def server_key(url: str) -> str:
+    """What two spellings of the address of one server have in common; raises `InvalidField` as `normalise_url` does.
+
+    >>> server_key("http://localhost:8000/v1/")
+    'http://127.0.0.1:8000'
+    """
+    return with_loopback(normalise_url(url)).removesuffix("/v1").rstrip("/")
+
+
+def with_loopback(url: str) -> str:
+    """An address in normal form, in which this machine is `127.0.0.1`, however it is called.
+
+    >>> with_loopback("http://0.0.0.0:8000/v1")
+    'http://127.0.0.1:8000/v1'
+    """
+    return _THIS_MACHINE.sub("//127.0.0.1", url, count=1)

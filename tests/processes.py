@@ -72,6 +72,11 @@ class Program:
         line = next((line for line in self.stderr.splitlines() if "serving on http://" in line), "")
         return line and "http://" + line.partition("serving on http://")[2].split()[0].strip('",')
 
+    def pid(self, name: str) -> int:
+        """The process id that a server last told of one of its processes."""
+        last = self.stderr.rpartition(f"{name} is ready (pid ")[2]
+        return int(last.partition(")")[0])
+
     def descendants(self) -> list[int]:
         """Ids of the processes with its mark that run, without its own."""
         return [

@@ -17,7 +17,8 @@ LAYERS = (
     {"__main__"},
     {"cli"},
     {"babysitter", "server"},
-    {"gateway", "discovery", "api", "testing"},
+    {"gateway", "discovery", "health", "api", "testing"},
+    {"services"},
     {"supervisor"},
     {"connection"},
     {"directory"},
@@ -29,17 +30,18 @@ LAYERS = (
     {"commands", "models", "stores"},
     {"state"},
     {"policies"},
-    {"metrics", "owner_log", "urls"},
+    {"metrics", "owner_log", "urls", "addresses"},
     {"errors", "kinds", "version"},
 )
 """The modules of `registry`, from the outermost to the innermost; each imports only what stands below it, or beside."""
 
 BESIDE = {
     ("gateway", "api"): "the gateway process mounts the control plane",
+    ("health", "gateway"): "probes speak the gateway's HTTP/1.1, under the same rules",
 }
 """Imports between packages of one layer, and why."""
 
-ANYWHERE = {"config", "logs"}
+ANYWHERE = {"config", "config_values", "logs"}
 """Settings and logging: of the server's processes alone, and they import nothing of these."""
 
 PURE = ("registry.state", "registry.policies")

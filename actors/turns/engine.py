@@ -250,6 +250,8 @@ class Engine:
         for call in [call for call, deadline_s in self._waiting.items() if deadline_s < now]:
             self._give_up(call, "it waited in vain until its deadline; nothing was changed")
         self._happen(0, "tick", self.actor.tick)
+        for event in self.actor.due(self._context((0, 0), 0.0)):
+            self._happen(0, "tick", event)
         self._saving.tick(now)
 
     def reply(self, session: int, number: int, result: Any) -> None:

@@ -7,7 +7,7 @@ from typing import Any
 
 from actors.actor import CallId
 from actors.clock import Clock
-from actors.frames import Follow, Watch
+from actors.frames import Follow, Sync, Watch
 from actors.journal import Journal
 from actors.turns.publisher import Publisher
 from actors.turns.turn import Turn
@@ -44,10 +44,16 @@ class Observers:
         self.publisher.follow(session, follow)
         self.active = True
 
+    def sync(self, session: int, sync: Sync) -> None:
+        """A session wants its copy brought up to date."""
+        self.publisher.syncs.ask(session, sync)
+        self.active = True
+
     def cancel(self, call: CallId) -> None:
         """Nobody waits for this answer any more."""
         if self.active:
             self.watchers.cancel(call)
+            self.publisher.syncs.cancel(call)
 
     def end(self, session: int) -> None:
         """A session is over."""
@@ -59,7 +65,8 @@ class Observers:
         """Called about twice a second."""
         if self.active:
             self.watchers.tick()
-            self.active = self.watchers.active or bool(self.publisher.subscribers)
+            self.publisher.syncs.tick()
+            self.active = self.watchers.active or self.publisher.active
 
     def stored(self, turn: Turn) -> None:
         """This turn is stored."""
@@ -76,5 +83,5 @@ class Observers:
         """
         for session, answer in self.watchers.answers(revision):
             out.setdefault(session, []).append(answer)
-        if self.publisher.subscribers:
+        if self.publisher.active:
             self.publisher.speak(out, revision)

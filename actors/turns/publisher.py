@@ -2,14 +2,14 @@
 
 Who follows gets a snapshot in pieces, and then what has changed since. What it has changed itself, and every durable
 change before an answer, it is told in the same turn; the rest is gathered for a moment, so that a key which changes a
-thousand times in it is sent once. Only keys are noted; the rows are those of the moment at which they are sent.
+thousand times in it is sent once. What has changed in a lazy view waits until its reader asks for it. Only keys are
+noted; the rows are those of the moment at which they are sent.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Iterator, Sequence
-from itertools import islice
 from typing import Any
 
 import msgspec
@@ -20,6 +20,7 @@ from actors.clock import Clock
 from actors.frames import Follow, Resync, Rows, Snapshot, Update
 from actors.tables import Change
 from actors.turns.recent import Noted, Recent
+from actors.turns.syncs import Syncs
 from actors.turns.turn import Turn
 from actors.views import View
 
@@ -45,7 +46,8 @@ LONGEST_ROW_BYTES = DEFAULT_LIMIT - 1024 * 1024
 """A longer row fits no message: as long as there is one, nobody can have a copy."""
 
 MAX_NOTED = 50_000
-"""If so many keys have changed since a snapshot began, it begins anew."""
+"""If so many keys have changed since a snapshot began, it begins anew; if so many of lazy views, who asks for them is
+sent a snapshot."""
 
 Row = tuple[int, Any]
 """Number of a view, and key."""
@@ -61,18 +63,19 @@ class Subscriber:
     Attributes:
         follow: What it has asked for.
         lasting_at: What it has been sent of the durable views, as a number of `Recent`.
-        passing_at: The same of the others.
+        passing_at: The same of the others,
+        lazy_at: and of the lazy ones.
         revision: That of its copy.
         complete: Whether it has a whole copy.
         rest: What is to be sent of the present round of its snapshot; None if it has not begun.
         rounds: How many rounds there were.
-        stuck_at: The number of the durable change at which a row was too long to be sent.
+        stuck_at: The number of the durable change at which nothing could be sent, because a row was too long.
         spoken_to: Whether it was sent something since the last `beat`.
     """
 
     def __init__(self, follow: Follow) -> None:
         self.follow = follow
-        self.lasting_at = self.passing_at = self.revision = self.rounds = 0
+        self.lasting_at = self.passing_at = self.lazy_at = self.revision = self.rounds = 0
         self.complete = self.spoken_to = False
         self.rest: Iterator[Noted[Row]] | None = None
         self.stuck_at: int | None = None
@@ -95,6 +98,7 @@ class Publisher:
         subscribers: Those who follow, by session.
         joining: Those of them who have no whole copy yet.
         gather_s: How long changes are gathered before they are sent.
+        syncs: Those who want their copies brought up to date.
         due_at: When `updates` should be sent, on the monotonic clock; infinite if there is nothing to send.
         revision: The latest that is stored.
     """
@@ -107,13 +111,22 @@ class Publisher:
         self.revision = 0
         self._views = views
         self._clock = clock
-        self._by_table: dict[str, list[tuple[int, View[Any, Any]]]] = {}
-        for number, view in enumerate(views):
-            for table in view.keys_of:
-                self._by_table.setdefault(table, []).append((number, view))
+        self.syncs = Syncs(clock)
         self._lasting: Recent[Row] = Recent()
         self._passing: Recent[Row] = Recent()
+        self._lazy: Recent[Row] = Recent()
+        self._lazy_from = 0  # what has changed before this number is not known any more
+        self._by_table: dict[str, list[tuple[int, View[Any, Any], Recent[Row]]]] = {}
+        for number, view in enumerate(views):
+            noted = self._lasting if view.type.durable else self._lazy if view.type.lazy else self._passing
+            for table in view.keys_of:
+                self._by_table.setdefault(table, []).append((number, view, noted))
         self._own: dict[int, set[Row]] = {}
+
+    @property
+    def active(self) -> bool:
+        """Whether there is anybody to be told something."""
+        return bool(self.subscribers or self.syncs)
 
     # -- what happens ----------------------------------------------------------------------------------------
 
@@ -123,6 +136,7 @@ class Publisher:
 
     def end(self, session: int) -> None:
         """A session is over."""
+        self.syncs.end(session)
         if self.subscribers.pop(session, None) is not None:
             self.joining.pop(session, None)
             self._forget()
@@ -132,37 +146,39 @@ class Publisher:
         changes, deeds = turn.changes, turn.deeds
         if not deeds:
             return
-        if self.due_at == math.inf:
-            self.due_at = self._clock.monotonic() + self.gather_s
+        before = self._lasting.latest + self._passing.latest
         ends = [deed.start for deed in deeds[1:]] + [len(changes)]
         for deed, end in zip(deeds, ends, strict=True):
-            passing = {row for change in islice(changes, deed.start, end) for row in self._note(change)}
+            passing = {row for change in changes[deed.start : end] for row in self._note(change)}
             if passing:
                 for session, _, _ in deed.answers:
                     if session in self.subscribers:
                         self._own.setdefault(session, set()).update(passing)
+        if self.due_at == math.inf and (turn.steps or self._lasting.latest + self._passing.latest > before):
+            self.due_at = self._clock.monotonic() + self.gather_s
 
     def _note(self, change: Change) -> Iterator[Row]:
-        """Note the rows that a change touches; gives those that do not last."""
-        for number, view in self._by_table.get(change.table.name, ()):
+        """Note the rows that a change touches; gives those that are sent before its answer because of it."""
+        for number, view, noted in self._by_table.get(change.table.name, ()):
             arrived = change.before is None and change.table is view.ordered_by
             for key in view.keys_of[change.table.name](change):
-                if view.type.durable:
-                    self._lasting.note((number, key), arrived=arrived)
-                else:
-                    self._passing.note((number, key), arrived=arrived)
+                noted.note((number, key), arrived=arrived)
+                if noted is self._passing:
                     yield number, key
 
     def speak(self, out: dict[int, list[bytes]], revision: int) -> None:
         """Put before the answers that leave now what their readers must know to understand them.
 
-        That is every durable change so far, and whatever the answered commands have changed.
+        That is every durable change so far, and whatever the answered commands have changed. Before the answers to
+        those who want their copies brought up to date it is everything.
 
         Args:
             out: The encoded frames, by session.
             revision: The latest that is stored.
         """
         self.revision = revision
+        if self.syncs:
+            self._answer_syncs(out)
         for session in out.keys() & self.subscribers.keys():
             subscriber = self.subscribers[session]
             if subscriber.complete:
@@ -171,6 +187,33 @@ class Publisher:
                 if before:
                     out[session] = before + out[session]
         self._own.clear()
+
+    def _answer_syncs(self, out: dict[int, list[bytes]]) -> None:
+        for session, refusal in self.syncs.refusals(self.revision):
+            out.setdefault(session, []).append(refusal)
+        for session in list(self.syncs.waiting):
+            before, answers = self._synced(session)
+            if before or answers:
+                out[session] = [*before, *out.get(session, ()), *answers]
+                self._own.pop(session, None)
+
+    def _synced(self, session: int) -> tuple[list[bytes], list[bytes]]:
+        """What brings a copy up to date, and the encoded Answers that say so; none as long as it is not whole."""
+        subscriber = self.subscribers.get(session)
+        if subscriber is None:  # without a copy there is nothing to wait for
+            return [], self.syncs.answers(session, self.revision)
+        if not subscriber.complete:
+            return [], []
+        if subscriber.lazy_at < self._lazy_from:
+            return self._stick(session, subscriber), []
+        noted = _in_place(self._passing.since(subscriber.passing_at), subscriber.passing_at)
+        noted += _in_place(self._lazy.since(subscriber.lazy_at), subscriber.lazy_at)
+        before = self._frames(session, subscriber, noted)
+        if not subscriber.complete:
+            return before, []
+        subscriber.passing_at = self._passing.latest
+        subscriber.lazy_at = self._lazy.latest
+        return before, self.syncs.answers(session, self.revision)
 
     def _lags(self, subscriber: Subscriber) -> bool:
         return subscriber.complete and (
@@ -223,8 +266,7 @@ class Publisher:
         try:
             pieces = list(self._pieces(noted, UPDATE_BYTES)) or [[]]
         except _TooLong:
-            self._stick(session, subscriber)
-            return [frames.encode(Resync())]
+            return self._stick(session, subscriber)
         last = len(pieces) - 1
         now = self._clock.monotonic()
         return [frames.encode(Update(self.revision, rows, at < last, now)) for at, rows in enumerate(pieces)]
@@ -233,6 +275,10 @@ class Publisher:
         begun = [one for one in self.subscribers.values() if one.complete or one.rest is not None]
         self._lasting.forget(min((one.lasting_at for one in begun), default=self._lasting.latest))
         self._passing.forget(min((one.passing_at for one in begun), default=self._passing.latest))
+        self._lazy.forget(min((one.lazy_at for one in begun), default=self._lazy.latest))
+        if len(self._lazy) > MAX_NOTED:
+            self._lazy.forget(self._lazy.latest)
+            self._lazy_from = self._lazy.latest
         if len(self._lasting) + len(self._passing) > MAX_NOTED:
             for subscriber in self.joining.values():
                 subscriber.begin_anew()
@@ -253,14 +299,18 @@ class Publisher:
             return []
         if subscriber.complete:
             del self.joining[session]
+            if session in self.syncs.waiting:
+                before, answers = self._synced(session)
+                messages += [frames.ONE + frame for frame in before + answers]
             self._forget()
         return messages
 
-    def _stick(self, session: int, subscriber: Subscriber) -> None:
-        """There is a row that fits no message: nothing is sent to it until something durable has changed."""
+    def _stick(self, session: int, subscriber: Subscriber) -> list[bytes]:
+        """Nothing can be sent to it until it follows anew, or something durable has changed; what is said to it."""
         subscriber.begin_anew()
         subscriber.stuck_at = self._lasting.latest
         self.joining[session] = subscriber
+        return [frames.encode(Resync())]
 
     def _next_pieces(self, subscriber: Subscriber) -> Iterator[Snapshot]:
         counter = subscriber.follow.counter
@@ -292,6 +342,7 @@ class Publisher:
         sent = [(number, view) for number, view in enumerate(self._views) if not (same and view.type.durable)]
         subscriber.lasting_at = self._lasting.latest
         subscriber.passing_at = self._passing.latest
+        subscriber.lazy_at = self._lazy.latest
         subscriber.rest = iter([Noted((number, key), 0, 1) for number, view in sent for key in view.all_keys()])
         return [view.type.name for _, view in sent]
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from http import HTTPStatus
 from typing import Any
 
@@ -85,12 +85,16 @@ def problems(*statuses: int) -> Responses:
     }
 
 
-def document(app: FastAPI, *, has_key: bool) -> Callable[[], dict[str, Any]]:
+def document(
+    app: FastAPI, *, has_key: bool, others: Mapping[str, Any], schemas: Mapping[str, Any]
+) -> Callable[[], dict[str, Any]]:
     """What makes the document when it is first asked for.
 
     Args:
         app: The application.
         has_key: Whether changes need the admin key.
+        others: Paths that something else answers, as they are to be in the document.
+        schemas: What those refer to.
     """
     make = app.openapi
 
@@ -99,7 +103,7 @@ def document(app: FastAPI, *, has_key: bool) -> Callable[[], dict[str, Any]]:
             return app.openapi_schema
         made = make()
         components = made.setdefault("components", {})
-        components.setdefault("schemas", {})["Problem"] = PROBLEM
+        components.setdefault("schemas", {}).update({"Problem": PROBLEM, **schemas})
         if has_key:
             components["securitySchemes"] = {"adminKey": {"type": "http", "scheme": "bearer"}}
         for operations in made["paths"].values():
@@ -111,6 +115,7 @@ def document(app: FastAPI, *, has_key: bool) -> Callable[[], dict[str, Any]]:
                 if method == "patch":
                     taken = operation["requestBody"]["content"]
                     taken[MERGE_PATCH] = taken[JSON]
+        made["paths"].update(others)
         return made
 
     return complete

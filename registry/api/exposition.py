@@ -57,6 +57,7 @@ class _SnapshotCollector(Collector):
         yield _gauge("revision", "Number of the last durable change", snapshot.revision)
         yield _gauge("leases", "Leases that are held now, on all backends", snapshot.leases)
         yield from self._backends()
+        yield self._services()
         yield self._requests()
         yield _histogram("request_duration_seconds", "From lease to release", snapshot.durations)
         yield _histogram("first_byte_seconds", "From lease to the first byte of the answer", snapshot.first_bytes)
@@ -79,6 +80,14 @@ class _SnapshotCollector(Collector):
         for backend in self._snapshot.backends:
             pending.add_metric([backend.id], backend.pending_requests)
         yield pending
+
+    def _services(self) -> Metric:
+        # Not by status: that is any word a service likes, and each would be a series for ever.
+        services = GaugeMetricFamily(PREFIX + "services", "Registered services", labels=["healthy"])
+        counts = self._snapshot.services
+        services.add_metric(["true"], counts.healthy)
+        services.add_metric(["false"], counts.registered - counts.healthy)
+        return services
 
     def _requests(self) -> Metric:
         requests = CounterMetricFamily(PREFIX + "requests", "Finished requests", labels=["backend", "model", "outcome"])

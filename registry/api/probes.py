@@ -1,18 +1,17 @@
-"""`/health`, `/livez` and `/readyz`: three questions that are easily mixed up.
+"""`/livez` and `/readyz`: two questions that are easily mixed up.
 
 `/livez`: is this process alive? It asks nobody, since restarting this process cures nothing else. `/readyz`:
-would a request be answered now? `/health`: what is the state of the registry, in the words of the
-specification.
+would a request be answered now? A third one, `/health`, is that of a service registry: `registry.gateway.services`
+answers it.
 """
 
 from __future__ import annotations
 
 import asyncio
-from datetime import UTC, datetime
 from http import HTTPStatus
 
 from starlette.requests import Request
-from starlette.responses import JSONResponse, PlainTextResponse, Response
+from starlette.responses import PlainTextResponse, Response
 
 from actors.errors import ActorsError
 from registry.api.asked import AskedRegistry
@@ -33,19 +32,6 @@ class Probes:
     def __init__(self, registry: AskedRegistry, leaving: asyncio.Event) -> None:
         self._registry = registry
         self._leaving = leaving
-
-    async def health(self, request: Request) -> Response:  # noqa: ARG002 -- a Starlette endpoint
-        """`GET /health`."""
-        backends = (await self._registry.metrics()).backends
-        return JSONResponse(
-            {
-                "status": "healthy",
-                "registry": "running",
-                "registered_services": len(backends),
-                "healthy_services": sum(map(is_healthy, backends)),
-                "timestamp": datetime.now(UTC).replace(tzinfo=None).isoformat(),
-            }
-        )
 
     async def live(self, request: Request) -> Response:  # noqa: ARG002 -- a Starlette endpoint
         """`GET /livez`."""

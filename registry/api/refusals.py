@@ -25,12 +25,14 @@ from registry.errors import (
     ModelNotFound,
     OutcomeUnknown,
     RevisionMismatch,
+    ServiceNotFound,
 )
 
 STATUSES: dict[type[ActorsError], HTTPStatus] = {
     BackendNotFound: HTTPStatus.NOT_FOUND,
     LeaseNotFound: HTTPStatus.NOT_FOUND,
     ModelNotFound: HTTPStatus.NOT_FOUND,
+    ServiceNotFound: HTTPStatus.NOT_FOUND,
     DuplicateBackend: HTTPStatus.CONFLICT,
     Compacted: HTTPStatus.GONE,
     RevisionMismatch: HTTPStatus.PRECONDITION_FAILED,
@@ -73,16 +75,21 @@ def status_of(error: ActorsError) -> HTTPStatus:
     return next(STATUSES[kind] for kind in type(error).__mro__ if kind in STATUSES)
 
 
+def detail_of(error: ActorsError) -> str:
+    """What a client is told of an error of the registry."""
+    if isinstance(error, OutcomeUnknown):
+        return f"The change may have been made or not, look before you send it again: {error}"
+    unanswered = status_of(error) == HTTPStatus.SERVICE_UNAVAILABLE
+    return f"The registry does not answer: {error}" if unanswered else str(error)
+
+
 async def _refused(request: Request, error: Exception) -> Response:  # noqa: ARG001 -- a handler's signature
     assert isinstance(error, ActorsError)  # noqa: S101 -- the only kind it is registered for
     status = status_of(error)
     if status == HTTPStatus.SERVICE_UNAVAILABLE:
-        detail = f"The registry does not answer: {error}"
-        if isinstance(error, OutcomeUnknown):
-            detail = f"The change may have been made or not, look before you send it again: {error}"
-        return problem(status, detail, headers={"Retry-After": "1"})
+        return problem(status, detail_of(error), headers={"Retry-After": "1"})
     errors = [FieldError(error.field, error.reason)] if isinstance(error, InvalidField | CommandInvalid) else []
-    return problem(status, str(error), errors)
+    return problem(status, detail_of(error), errors)
 
 
 async def _http(request: Request, error: Exception) -> Response:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import hmac
 from http import HTTPStatus
 
 from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Receive, Scope, Send
+
+from registry.api.admin_key import AdminKey
 
 
 class AsSent:
@@ -34,32 +35,12 @@ class AsSent:
         await self._app(scope, receive, send)
 
 
-class AdminKey:
-    """Lets only those change something who have the key.
+def refuse_without_key(key: AdminKey, authorization: str | None) -> None:
+    """Check the `Authorization` of a request.
 
-    Args:
-        key: The key; None lets everybody.
+    Raises:
+        HTTPException: It does not hold the key.
     """
-
-    def __init__(self, key: str | None) -> None:
-        self._key = None if key is None else key.encode()
-
-    def check(self, authorization: str | None) -> None:
-        """Check the `Authorization` of a request.
-
-        Raises:
-            HTTPException: It does not hold the key.
-        """
-        if self._key is None:
-            return
-        scheme, _, given = (authorization or "").partition(" ")
-        key = given.strip().encode("latin-1")
-        if scheme.lower() != "bearer" or not key:
-            raise _unauthorized("Changes need the admin key: send it as Authorization: Bearer KEY.")
-        if not hmac.compare_digest(key, self._key):
-            raise _unauthorized("The admin key that was sent is not the server's.", ', error="invalid_token"')
-
-
-def _unauthorized(detail: str, more: str = "") -> HTTPException:
-    challenge = f'Bearer realm="actor-registry"{more}'  # as RFC 6750 has it
-    return HTTPException(HTTPStatus.UNAUTHORIZED, detail, {"WWW-Authenticate": challenge})
+    refused = key.refuse(None if authorization is None else authorization.encode("latin-1"))
+    if refused is not None:
+        raise HTTPException(HTTPStatus.UNAUTHORIZED, refused.detail, {"WWW-Authenticate": refused.challenge})

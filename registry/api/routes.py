@@ -13,6 +13,8 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
 
+from registry.api.requests import refuse_without_key
+
 JSON = "application/json"
 MERGE_PATCH = "application/merge-patch+json"
 
@@ -41,7 +43,7 @@ class ControlRoute(APIRoute):
 
         async def checked(request: Request) -> Response:
             if not reads:
-                request.app.state.admin_key.check(request.headers.get("authorization"))
+                refuse_without_key(request.app.state.admin_key, request.headers.get("authorization"))
             _refuse_unknown_parameters(request, known)
             if accepted is not None:
                 await _refuse_other_bodies(request, accepted)

@@ -13,6 +13,20 @@ from registry.kinds import BackendStatus
 from registry.version import installed_version
 
 
+class Services(BaseModel):
+    """Services at one moment.
+
+    Attributes:
+        registered: All of them.
+        healthy: Those that run and whose heartbeats come.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    registered: int
+    healthy: int
+
+
 class Status(BaseModel):
     """The registry at one moment.
 
@@ -21,9 +35,10 @@ class Status(BaseModel):
         epoch: Number of the owner's life.
         revision: Number of the latest durable change.
         backends: How many there are in each status.
+        services: How many services there are.
         leases: Requests in flight.
         waiting: Requests that wait for a backend that is not busy.
-        sessions: Processes that take part: gateways, discovery, workers, attached programs.
+        sessions: Processes that take part: gateways, health checker, discovery, workers, attached programs.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -32,6 +47,7 @@ class Status(BaseModel):
     epoch: int
     revision: int
     backends: dict[BackendStatus, int]
+    services: Services
     leases: int
     waiting: int
     sessions: int
@@ -62,6 +78,7 @@ class StatusPage:
             epoch=metrics.epoch,
             revision=metrics.revision,
             backends={status: by_status[status] for status in BackendStatus},
+            services=Services(registered=metrics.services.registered, healthy=metrics.services.healthy),
             leases=metrics.leases,
             waiting=metrics.waiting,
             sessions=owner.sessions,

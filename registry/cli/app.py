@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from actors.errors import ActorsError
-from registry.cli import backends, leases
+from registry.cli import backends, leases, services
 from registry.cli.errors import CommandFailed
 from registry.cli.history import history
 from registry.cli.output import printable
@@ -52,6 +52,7 @@ app.command("run", context_settings={"allow_interspersed_args": False})(run_serv
 app.command()(status)
 app.add_typer(backends.app, name="backends")
 app.add_typer(leases.app, name="leases")
+app.add_typer(services.app, name="services")
 app.command()(history)
 app.command()(watch)
 

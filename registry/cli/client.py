@@ -36,8 +36,9 @@ class _FieldError(msgspec.Struct):
 
 
 class _Problem(msgspec.Struct):
-    """An error as RFC 9457 has it; all members are optional there."""
+    """An error as RFC 9457 has it; all members are optional there. What is about services has `error` instead."""
 
+    error: str = ""
     title: str = ""
     detail: str = ""
     errors: list[_FieldError] = []
@@ -201,7 +202,7 @@ def _in_words(response: httpx2.Response) -> str:
         problem = msgspec.json.decode(response.content, type=_Problem)
     except UNDECODABLE:
         problem = _Problem()
-    said = problem.detail or problem.title or f"{response.status_code} {response.reason_phrase}"
+    said = problem.detail or problem.error or problem.title or f"{response.status_code} {response.reason_phrase}"
     fields = "; ".join(f"{one.field}: {one.reason}" for one in problem.errors if one.reason not in said)
     hint = f"give the admin key by {KEY_VARIABLE}" if response.status_code == httpx2.codes.UNAUTHORIZED else ""
     return " - ".join(part for part in (said.rstrip("."), fields, hint) if part)

@@ -53,6 +53,33 @@ def serve(  # noqa: PLR0917 - typer makes the flags from them; nobody passes the
         list[str] | None,
         typer.Option(metavar="URL", help="A backend's base address; repeatable. Its models are asked from it."),
     ] = None,
+    health_interval: Annotated[
+        float | None,
+        typer.Option(
+            envvar="ACTOR_REGISTRY_HEALTH_INTERVAL",
+            metavar="SECONDS",
+            help="Time between two probes of a backend or service.",
+            show_default="30",
+        ),
+    ] = None,
+    health_timeout: Annotated[
+        float | None,
+        typer.Option(
+            envvar="ACTOR_REGISTRY_HEALTH_TIMEOUT",
+            metavar="SECONDS",
+            help="Longest wait for the answer to a probe.",
+            show_default="5",
+        ),
+    ] = None,
+    cleanup_interval: Annotated[
+        float | None,
+        typer.Option(
+            envvar="ACTOR_REGISTRY_CLEANUP_INTERVAL",
+            metavar="SECONDS",
+            help="Time between two removals of services that send no heartbeats any more.",
+            show_default="60",
+        ),
+    ] = None,
     log_format: Annotated[
         LogFormat | None,
         typer.Option(envvar="ACTOR_REGISTRY_LOG_FORMAT", help="How log lines look.", show_default="text"),
@@ -72,6 +99,9 @@ def serve(  # noqa: PLR0917 - typer makes the flags from them; nobody passes the
             "ephemeral": ephemeral,
             "durability": durability,
             "backends": [{"url": url} for url in backend or ()],
+            "health_interval_s": health_interval,
+            "health_timeout_s": health_timeout,
+            "cleanup_interval_s": cleanup_interval,
             "log_format": log_format,
         },
         os.environ,

@@ -20,9 +20,11 @@ class NextProbes(Command, frozen=True, tag=True):
 
     Attributes:
         most: So many at most.
+        urgent_only: Only what somebody waits for. A session may wait for both kinds at the same time.
     """
 
     most: Annotated[int, Meta(ge=1, le=1_000)]
+    urgent_only: bool = False
 
 
 class ReportProbe(Command, frozen=True, tag=True):

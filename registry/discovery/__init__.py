@@ -1,1 +1,1 @@
-"""Where backends come from, and which models they have."""
+"""Where backends come from."""

@@ -1,4 +1,4 @@
-"""The discovery process: registers the named backends and keeps asking all of them."""
+"""The discovery process: registers the backends that the operator named."""
 
 from __future__ import annotations
 
@@ -11,11 +11,14 @@ import msgspec
 from actors.errors import ActorsError
 from actors.processes.child import Child
 from registry.client import AsyncRegistry
-from registry.discovery.static import ModelWatch, http_client, reconcile
+from registry.discovery.static import reconcile
 from registry.logs import LogSettings, configure
 from registry.models import Backend
 
 logger = logging.getLogger(__name__)
+
+AGAIN_S = 1.0
+"""Time until the next attempt, when the owner could not do it."""
 
 
 class DiscoveryStart(msgspec.Struct, frozen=True):
@@ -23,19 +26,11 @@ class DiscoveryStart(msgspec.Struct, frozen=True):
 
     Attributes:
         backends: The named backends, each as the JSON of a `Backend`.
-        api_keys: The key of each backend that needs one, by URL.
-        refresh_s: Time between two rounds of questions, in seconds.
         logs: How it logs.
     """
 
     backends: list[str]
-    api_keys: dict[str, str]
-    refresh_s: float
     logs: LogSettings
-
-    def __repr__(self) -> str:
-        # Keys must not reach a log by way of a traceback or a debug line.
-        return f"DiscoveryStart({len(self.backends)} backends)"
 
 
 def run(child: Child) -> None:
@@ -43,36 +38,29 @@ def run(child: Child) -> None:
     child.leave_with_supervisor()
     start = msgspec.msgpack.decode(child.payload, type=DiscoveryStart)
     configure(start.logs, child.name)
-    asyncio.run(_watch(child, start))
+    asyncio.run(_discover(child, start))
 
 
-async def _watch(child: Child, start: DiscoveryStart) -> None:
+async def _discover(child: Child, start: DiscoveryStart) -> None:
     assert child.channel is not None  # noqa: S101 - every worker is given one
     stopped = asyncio.Event()
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, stopped.set)
     registry = AsyncRegistry(child.channel)
     named = [Backend.model_validate_json(text) for text in start.backends]
-    async with http_client() as client:
-        watch = ModelWatch(registry, client, start.api_keys)
-        rounds = asyncio.create_task(_rounds(child, registry, watch, named, start.refresh_s))
-        stop = asyncio.create_task(stopped.wait())
-        await asyncio.wait([rounds, stop], return_when=asyncio.FIRST_COMPLETED)
-        if rounds.done():
-            rounds.result()  # it ends by an error only
-        rounds.cancel()
+    registering = asyncio.create_task(_register(child, registry, named))
+    stop = asyncio.create_task(stopped.wait())
+    await asyncio.wait([registering, stop], return_when=asyncio.FIRST_COMPLETED)
+    if registering.done():
+        registering.result()  # an error that nobody foresaw ends the process, which is started again
+    registering.cancel()
+    await stop
     registry.close()
 
 
-async def _rounds(
-    child: Child, registry: AsyncRegistry, watch: ModelWatch, named: list[Backend], refresh_s: float
-) -> None:
+async def _register(child: Child, registry: AsyncRegistry, named: list[Backend]) -> None:
     while not await _reconciled(registry, named):  # noqa: ASYNC110 - nothing tells when the owner is back
-        await asyncio.sleep(refresh_s)
-    await watch.ask_all()
+        await asyncio.sleep(AGAIN_S)
     child.ready()
-    while True:
-        await asyncio.sleep(refresh_s)
-        await watch.ask_all()
 
 
 async def _reconciled(registry: AsyncRegistry, named: list[Backend]) -> bool:

@@ -10,6 +10,7 @@
 `event_stream`        a stream of events that can be broken off cleanly
 `openai`              errors in the form OpenAI's clients expect
 `models`              `GET /v1/models`
+`services`            `/services`, `/stats` and `/health`
 `origin`              which web pages may write
 `request_ids`         one identifier for each request
 `asgi`                an ASGI application (the control plane) on the same port

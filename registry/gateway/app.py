@@ -7,10 +7,13 @@ import os
 import socket
 from collections.abc import Awaitable, Callable
 from http import HTTPStatus
+from typing import Protocol
 
 from actors.errors import ActorsError, CommandInvalid
+from registry.addresses import AddressRules
 from registry.api.problems import PROBLEM_JSON, problem_body
 from registry.gateway.asgi import AsgiApp, answer_with_asgi
+from registry.gateway.http1.connector import Connector
 from registry.gateway.http1.deadlines import Deadlines
 from registry.gateway.http1.listener import Listener
 from registry.gateway.http1.messages import Refusal, Request
@@ -19,32 +22,40 @@ from registry.gateway.http1.response import Response
 from registry.gateway.leasing import LeasingRegistry
 from registry.gateway.models import models_body
 from registry.gateway.openai import OpenAIError, method_not_allowed, service_unavailable, unknown_path
-from registry.gateway.origin import SAFE_METHODS, OriginPolicy, refuse_read, refuse_write
+from registry.gateway.origin import OriginPolicy, refuse_page
 from registry.gateway.proxy import CompletionProxy
 from registry.gateway.request_ids import RequestIds
+from registry.gateway.services.asked import ServicesRegistry
+from registry.gateway.services.endpoints import ServiceEndpoints, is_about_services
+from registry.gateway.services.refused import ServicesError
 from registry.gateway.settings import GatewaySettings
 
 JSON = (b"content-type", b"application/json")
 Answerer = Callable[[Request, Response, bytes], Awaitable[None]]
 
 
+class GatewayRegistry(LeasingRegistry, ServicesRegistry, Protocol):
+    """The part of `registry.AsyncRegistry` that a gateway uses."""
+
+
 class Gateway:
-    """Answers HTTP requests: `/v1` itself, everything else by the control plane.
+    """Answers HTTP requests: `/v1` and services itself, everything else by the control plane.
 
     Must be made within a running event loop, on which everything then runs.
 
     Args:
-        registry: Leases and models.
+        registry: Leases, models and services.
         settings: What this gateway is told at its start.
 
     Attributes:
         leaving: Set when this gateway takes no new clients any more.
     """
 
-    def __init__(self, registry: LeasingRegistry, settings: GatewaySettings) -> None:
+    def __init__(self, registry: GatewayRegistry, settings: GatewaySettings) -> None:
         self._registry = registry
         self._deadlines = Deadlines(asyncio.get_running_loop(), settings.tick_s)
-        self._pool = UpstreamPool(settings.upstream, self._deadlines)
+        connector = Connector(AddressRules.of(settings.addresses))
+        self._pool = UpstreamPool(settings.upstream, self._deadlines, connector)
         self._listener = Listener(self, settings.server, self._deadlines)
         self._control: AsgiApp | None = None
         self._request_ids = RequestIds()
@@ -54,6 +65,8 @@ class Gateway:
             allowed_hosts=frozenset(name.lower() for name in settings.allowed_hosts),
             allowed_origins=frozenset(page.lower().rstrip("/") for page in settings.allowed_origins),
         )
+        services_key = None if settings.open_services else settings.admin_key
+        self._services = ServiceEndpoints(registry, self._origins, services_key)
         proxy = CompletionProxy(registry, self._pool, settings)
         self._data_plane: dict[bytes, dict[bytes, Answerer]] = {
             b"/v1/chat/completions": {b"POST": proxy.complete},
@@ -68,7 +81,7 @@ class Gateway:
         return self._listener.connections
 
     def mount(self, control: AsgiApp) -> None:
-        """Let an ASGI application answer all that is not under `/v1`."""
+        """Let an ASGI application answer all that is neither under `/v1` nor about services."""
         self._control = control
 
     def serve(self, listening: socket.socket) -> None:
@@ -97,6 +110,9 @@ class Gateway:
     async def handle(self, request: Request, response: Response) -> None:
         """Answer one request."""
         request_id = self._identify(response, request.header(b"x-request-id"))
+        if is_about_services(request.path):
+            await self._services.answer(request, response)
+            return
         try:
             await self._route(request, response, request_id)
         except OpenAIError as error:
@@ -111,6 +127,9 @@ class Gateway:
         """Answer a client whose request cannot be handled."""
         if not response.fields:
             self._identify(response, None)
+        if is_about_services(refusal.path):
+            self._services.refuse(ServicesError(refusal.status, refusal.reason), response)
+            return
         if refusal.path.startswith(b"/") and not _is_in_data_plane(refusal.path):
             self._send_problem(refusal.status, refusal.reason, response)
             return
@@ -133,7 +152,7 @@ class Gateway:
     async def _route(self, request: Request, response: Response, request_id: bytes) -> None:
         path, method = request.path, request.method
         in_data_plane = _is_in_data_plane(path)
-        refused = self._refuse_page(request, in_data_plane)
+        refused = refuse_page(self._origins, request, guards_reads=not in_data_plane)
         if refused is not None:
             if in_data_plane:
                 raise OpenAIError(HTTPStatus.FORBIDDEN, refused)
@@ -153,17 +172,6 @@ class Gateway:
                 self._registry.count_http_error(response.status)
         else:
             self._send_problem(HTTPStatus.NOT_FOUND, "There is no control plane here.", response)
-
-    def _refuse_page(self, request: Request, in_data_plane: bool) -> str | None:
-        """Why a request of a web page is refused, if it is."""
-        if request.method not in SAFE_METHODS:
-            return refuse_write(
-                self._origins,
-                host=request.header(b"host"),
-                origin=request.header(b"origin"),
-                fetch_site=request.header(b"sec-fetch-site"),
-            )
-        return None if in_data_plane else refuse_read(self._origins, request.header(b"host"))
 
     async def _list_models(self, request: Request, response: Response, request_id: bytes) -> None:  # noqa: ARG002 -- an Answerer
         response.send(HTTPStatus.OK, [JSON], models_body(await self._registry.get_models()))

@@ -14,6 +14,8 @@ from urllib.parse import urlsplit
 
 import msgspec
 
+from registry.gateway.http1.messages import Request
+
 SAFE_METHODS = frozenset({b"GET", b"HEAD", b"OPTIONS"})
 DEFAULT_PORTS = {"http": ":80", "https": ":443"}
 
@@ -30,6 +32,24 @@ class OriginPolicy(msgspec.Struct, frozen=True, kw_only=True):
     loopback: bool
     allowed_hosts: frozenset[str] = frozenset()
     allowed_origins: frozenset[str] = frozenset()
+
+
+def refuse_page(policy: OriginPolicy, request: Request, *, guards_reads: bool) -> str | None:
+    """Why a request of a web page is refused, if it is; see `refuse_write` and `refuse_read`.
+
+    Args:
+        policy: Who may write.
+        request: The request.
+        guards_reads: Whether the answer to a read is nothing for a web page of another name.
+    """
+    if request.method not in SAFE_METHODS:
+        return refuse_write(
+            policy,
+            host=request.header(b"host"),
+            origin=request.header(b"origin"),
+            fetch_site=request.header(b"sec-fetch-site"),
+        )
+    return refuse_read(policy, request.header(b"host")) if guards_reads else None
 
 
 def refuse_write(

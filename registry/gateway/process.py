@@ -49,7 +49,10 @@ async def _serve(child: Child, start: GatewayStart) -> None:
     registry = AsyncRegistry(child.channel)
     gateway = Gateway(registry, start.settings)
     settings = start.settings
-    gateway.mount(create_app(registry, leaving=gateway.leaving, admin_key=settings.admin_key))
+    control = create_app(
+        registry, leaving=gateway.leaving, admin_key=settings.admin_key, open_services=settings.open_services
+    )
+    gateway.mount(control)
     with socket.socket(fileno=child.fds[0]) as listening:
         gateway.serve(listening)
         child.ready()

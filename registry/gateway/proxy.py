@@ -98,7 +98,7 @@ class CompletionProxy:
                 destination = self._destination(lease.url)
             except ValueError as error:
                 held.outcome = Outcome.UNREACHABLE
-                raise ConnectFailed(str(error)) from None
+                raise ConnectFailed(None, str(error)) from None
             upstream = None
             try:
                 upstream = await self._pool.exchange(

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 
 import msgspec
 
+from registry.addresses import AddressSettings
 from registry.gateway.http1.limits import ServerLimits, UpstreamLimits
 
 
@@ -18,7 +19,9 @@ class GatewaySettings(msgspec.Struct, frozen=True, kw_only=True):
         api_keys: The key of each backend that needs one, by the backend's URL.
         forward_authorization: Whether a backend without a key is sent the client's `Authorization`.
         admin_key: The key that every change over the control plane needs, if there is one.
+        open_services: Whether changes to `/services` need no key even if there is one.
         allowed_hosts: Host names by which this server may be called, besides localhost and IP addresses.
+        addresses: Where backends may be.
         allowed_origins: Foreign web pages that may write, for example `https://chat.example`.
         server: What clients may take.
         upstream: How long backends may take.
@@ -33,6 +36,8 @@ class GatewaySettings(msgspec.Struct, frozen=True, kw_only=True):
     api_keys: Mapping[str, str] = msgspec.field(default_factory=dict)
     forward_authorization: bool = False
     admin_key: str | None = None
+    open_services: bool = False
+    addresses: AddressSettings = AddressSettings()
     allowed_hosts: frozenset[str] = frozenset()
     allowed_origins: frozenset[str] = frozenset()
     server: ServerLimits = ServerLimits()

@@ -23,6 +23,10 @@ T_co = TypeVar("T_co", covariant=True)
 encode = msgspec.msgpack.Encoder().encode
 
 
+UNSENDABLE = (TypeError, ValueError, OverflowError, RecursionError)
+"""What msgspec raises on values that no message can carry: foreign types, endless numbers, nesting without end."""
+
+
 class Call(Generic[T_co]):
     """A command, and how its answer is read.
 
@@ -50,7 +54,7 @@ class Call(Generic[T_co]):
     ) -> None:
         try:
             self.command = encode(command)
-        except (TypeError, ValueError, OverflowError) as error:
+        except UNSENDABLE as error:
             raise _why_not_encoded(command) from error
         self.read = read
         self.timeout = timeout
@@ -63,7 +67,7 @@ def _why_not_encoded(command: c.Command) -> InvalidField:
     for field in command.__struct_fields__:
         try:
             encode(getattr(command, field))
-        except (TypeError, ValueError, OverflowError) as error:
+        except UNSENDABLE as error:
             return InvalidField(field, f"cannot be sent: {error}")
     return InvalidField("", "cannot be sent")
 

@@ -21,17 +21,20 @@ class ProbeOperations:
 
     @operation
     @staticmethod
-    def next_probes(most: int, *, timeout: float = PROBES_TIMEOUT_S) -> Call[list[ProbeOrder]]:
+    def next_probes(
+        most: int, *, urgent_only: bool = False, timeout: float = PROBES_TIMEOUT_S
+    ) -> Call[list[ProbeOrder]]:
         """What is to be probed; waits until there is something.
 
         Args:
             most: So many at most, 1 to 1,000.
+            urgent_only: Only what somebody waits for; one call of each kind may wait at the same time.
             timeout: Longest wait in seconds.
 
         Raises:
             CallTimeout: There was nothing; ask again.
         """
-        return Call(c.NextProbes(most), _orders, timeout=timeout, changes=False)
+        return Call(c.NextProbes(most, urgent_only), _orders, timeout=timeout, changes=False)
 
     @operation
     @staticmethod

@@ -9,6 +9,7 @@ except ModuleNotFoundError as error:
 
 from registry.errors import InvalidField, ServiceNotFound
 from registry.services.answers import RegistryHealth, RegistryStats, ServiceCheck
+from registry.services.blocking import Kept, ServiceClient
 from registry.services.client import AsyncServiceClient
 from registry.services.errors import AnswerInvalid, RegistryRefused, RegistryUnreachable, ServicesError
 from registry.services.keeping import AsyncKept, KeepState
@@ -20,11 +21,13 @@ __all__ = [
     "AsyncServiceClient",
     "InvalidField",
     "KeepState",
+    "Kept",
     "RegistryHealth",
     "RegistryRefused",
     "RegistryStats",
     "RegistryUnreachable",
     "ServiceCheck",
+    "ServiceClient",
     "ServiceNotFound",
     "ServiceView",
     "ServicesError",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import weakref
 from collections.abc import Mapping
 from types import TracebackType
 from typing import Any, Self
@@ -35,7 +36,7 @@ class AsyncServiceClient(ServiceRequests, AsyncFace):
 
     def __init__(self, url: str, *, key: str | None = None, timeout_s: float = TIMEOUT_S) -> None:
         self._connection = Connection(url, key, timeout_s)
-        self._kept: list[AsyncKept] = []
+        self._kept: weakref.WeakSet[AsyncKept] = weakref.WeakSet()  # one that runs is held by its task
         self.perform = self._connection.perform  # type: ignore[method-assign]
 
     def __repr__(self) -> str:
@@ -48,8 +49,14 @@ class AsyncServiceClient(ServiceRequests, AsyncFace):
 
     async def close(self) -> None:
         """End what is kept registered, and close the connections."""
-        for kept in self._kept:
+        for kept in list(self._kept):
             await kept.end()
+        await self.disconnect()
+
+    async def disconnect(self) -> None:
+        """Close the connections only; heartbeats end, and the services are not unregistered."""
+        for kept in list(self._kept):
+            kept.abandon()
         await self._connection.close()
 
     async def __aenter__(self) -> Self:
@@ -99,5 +106,5 @@ class AsyncServiceClient(ServiceRequests, AsyncFace):
             "metadata": metadata,
         }
         kept = AsyncKept(self._connection, name, fields, interval_s=interval_s, wait_s=wait_s)
-        self._kept.append(kept)
+        self._kept.add(kept)
         return kept

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import os
+import socket
 from typing import TypeVar
 
 import httpx2
@@ -13,6 +15,8 @@ from registry.services.requests import Request, positive, shown
 from registry.urls import is_this_machine, normalise_url
 
 T = TypeVar("T")
+
+CLOSED = "this client of a service registry is closed"
 
 
 class Connection:
@@ -53,6 +57,8 @@ class Connection:
         except httpx2.ConnectError as error:
             raise self._unreachable(_root_cause(error), maybe_done=False) from None
         except httpx2.HTTPError as error:
+            if self._closed:
+                raise RuntimeError(CLOSED) from None
             raise self._unreachable(f"the connection broke ({_root_cause(error)})") from None
         except UnicodeError:
             raise self._unreachable("its host is no name that could be looked up", maybe_done=False) from None
@@ -69,7 +75,7 @@ class Connection:
 
     def _opened(self) -> httpx2.AsyncClient:
         if self._closed:
-            raise RuntimeError("this client of a service registry is closed")
+            raise RuntimeError(CLOSED)
         loop = asyncio.get_running_loop()
         if self._http is None:
             self._http, self._loop = self._client(), loop
@@ -126,7 +132,9 @@ def _root_cause(error: BaseException) -> str:
     """What the operating system said, without what the libraries made of it."""
     cause: BaseException | None = error
     while cause is not None:
-        if isinstance(cause, OSError) and cause.strerror:
+        if isinstance(cause, socket.gaierror) and cause.strerror:
             return cause.strerror
+        if isinstance(cause, OSError) and cause.errno:
+            return os.strerror(cause.errno)  # asyncio writes its own words over those of the system
         cause = cause.__cause__ or cause.__context__
     return str(error) or type(error).__name__

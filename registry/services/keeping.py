@@ -128,9 +128,9 @@ class AsyncKept:
         """Stop the heartbeats and unregister the service; never raises what the registry does."""
         if not self._is_ours or self._task is None or self._state is KeepState.ENDED:
             return
+        self._state = KeepState.ENDED
         self._task.cancel()
         await asyncio.wait([self._task])
-        self._state = KeepState.ENDED
         if not self._maybe_known:
             return
         try:
@@ -140,6 +140,12 @@ class AsyncKept:
         except ServicesError as failure:
             self._last_error = failure
             logger.warning("service %s could not be unregistered: %s", self.name, failure)
+
+    def abandon(self) -> None:
+        """Stop the heartbeats, and leave the service to the registry, which removes it in time."""
+        if self._is_ours and self._task is not None:
+            self._state = KeepState.ENDED
+            self._task.cancel()
 
     @property
     def _is_ours(self) -> bool:
@@ -214,10 +220,8 @@ class AsyncKept:
     def _sign_of_life(self, version: int) -> Request[Any]:
         if version == self._told:
             return ServiceRequests.heartbeat.request(self.name)
-        changeable = {
-            field: self._fields[field] for field in ("status", "metadata") if self._fields.get(field) is not None
-        }
-        return ServiceRequests.update.request(self.name, **changeable)
+        status, metadata = self._fields["status"], self._fields["metadata"]
+        return ServiceRequests.update.request(self.name, status=status, metadata=metadata)
 
     def _registration(self) -> Request[Any]:
         return ServiceRequests.register.request(self.name, **self._fields)

@@ -10,12 +10,13 @@ import msgspec
 from msgspec import UNSET
 
 from actors.tables import Table
-from registry.errors import BackendNotFound, DuplicateBackend, RevisionMismatch
-from registry.kinds import BackendStatus, BackendType
+from registry.errors import BackendNotFound, DuplicateBackend, InvalidField, RevisionMismatch
+from registry.kinds import BackendStatus, BackendType, Connection
 from registry.state.choice import Choice
+from registry.state.index import Index, move
 from registry.state.pending import Pending
 from registry.state.records import BackendRecord, BackendState, CountersRecord, ModelRecord
-from registry.urls import normalise_url
+from registry.urls import normalise_url, server_key
 
 _NOTHING_COUNTED = CountersRecord()
 
@@ -28,6 +29,8 @@ class Backends:
     Attributes:
         pending: Requests in flight.
         choice: Which backends may be given requests.
+        servers: Ids of the backends of each server, by `registry.urls.server_key`.
+        stirred: Those that came or went, or have another status or address, since health has looked at them.
     """
 
     def __init__(self) -> None:
@@ -37,23 +40,20 @@ class Backends:
         self.choice = Choice(self.records, counts)
         self.pending = Pending(counts, self.choice.pending_changed)
         self.tables = (self.records, self.counters, self.pending.raw)
-        self._by_model: dict[str, dict[str, None]] = {}
+        self.stirred: set[str] = set()
+        self._by_model: Index = {}
+        self.servers: Index = {}
 
     # -- what is derived -------------------------------------------------------------------------------------
 
     def _backend_changed(self, id: str, before: BackendRecord | None, after: BackendRecord | None) -> None:
         self.choice.backend_changed(id, before, after)
-        if before is not None and after is not None and before.models is after.models:
-            return
-        old = _model_ids(before)
-        new = _model_ids(after)
-        for model in old - new:
-            having = self._by_model[model]
-            del having[id]
-            if not having:
-                del self._by_model[model]
-        for model in new - old:
-            self._by_model.setdefault(model, {})[id] = None
+        if before is None or after is None or _probed_as(before) != _probed_as(after):
+            self.stirred.add(id)
+        if before is None or after is None or before.models is not after.models:
+            move(self._by_model, id, _model_ids(before), _model_ids(after))
+        if before is None or after is None or before.url != after.url:
+            move(self.servers, id, _servers(before), _servers(after))
 
     # -- reading ---------------------------------------------------------------------------------------------
 
@@ -168,6 +168,12 @@ class Backends:
         record = self.require(id)
         self._change(record, msgspec.structs.replace(record, models=_named(models)), revision)
 
+    def learn_models(self, id: str, models: tuple[ModelRecord, ...], revision: int) -> None:
+        """Replace the models by what a probe has found; in another order, or named twice, they are the same."""
+        found = {model.id: model for model in reversed(_named(models))}
+        if found != {model.id: model for model in self.require(id).models}:
+            self.update_models(id, tuple(reversed(found.values())), revision)
+
     def _change(self, before: BackendRecord, after: BackendRecord, revision: int) -> None:
         """Note a durable change, unless it changes nothing."""
         after = msgspec.structs.replace(after, revision=before.revision)
@@ -278,5 +284,19 @@ def _named(models: tuple[ModelRecord, ...]) -> tuple[ModelRecord, ...]:
     return tuple(model if model.name else msgspec.structs.replace(model, name=model.id) for model in models)
 
 
+def _probed_as(record: BackendRecord) -> tuple[BackendStatus, str, Connection]:
+    """What matters to health."""
+    return record.status, record.url, record.connection
+
+
 def _model_ids(record: BackendRecord | None) -> set[str]:
     return set() if record is None else {model.id for model in record.models}
+
+
+def _servers(record: BackendRecord | None) -> set[str]:
+    if record is None:
+        return set()
+    try:
+        return {server_key(record.url)}
+    except InvalidField:  # found so in a journal that somebody else has written
+        return set()

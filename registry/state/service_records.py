@@ -48,7 +48,7 @@ class ServiceRecord(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     revision: Revision = 0
 
 
-class BeatRecord(msgspec.Struct, frozen=True, array_like=True):
+class BeatRecord(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=True):
     """The latest sign of life of a service.
 
     Attributes:

@@ -16,7 +16,7 @@ from actors.channel import Channel
 from actors.clock import Clock
 from actors.errors import CommandError
 from actors.exits import Exit
-from actors.frames import Acked, Ask, Batch, Cancel, Follow, Hello, Welcome
+from actors.frames import Acked, Ask, Batch, Cancel, Follow, Hello, Sync, Welcome
 from actors.journal import Journal, NoJournal
 from actors.session_log import SessionLog
 from actors.tables import Table
@@ -28,7 +28,8 @@ from actors.views import View, ViewType
 
 LASTING = ViewType("lasting", str, str, durable=True)
 SUMS = ViewType("sums", str, int, durable=False)
-TYPES = (LASTING, SUMS)
+BEATS = ViewType("beats", str, int, durable=False, lazy=True)
+TYPES = (LASTING, SUMS, BEATS)
 
 
 class Put(msgspec.Struct, frozen=True, tag=True):
@@ -51,6 +52,12 @@ class Add(msgspec.Struct, frozen=True, tag=True):
     amount: int
 
 
+class Beat(msgspec.Struct, frozen=True, tag=True):
+    """Count a sign of life; answered with their number."""
+
+    key: str
+
+
 class Hide(msgspec.Struct, frozen=True, tag=True):
     """Change something that lasts and that no view shows."""
 
@@ -65,15 +72,17 @@ class Absent(CommandError):
 class CopiedActor(Actor):
     """Texts that last, and sums of what sessions have added, which do not."""
 
-    commands = Put | Drop | Add | Hide
+    commands = Put | Drop | Add | Beat | Hide
 
     def __init__(self) -> None:
         self.lasting: Table[str, str] = Table("lasting", str, str, durable=True)
         self.hidden: Table[str, int] = Table("hidden", str, int, durable=True)
         self.parts: Table[tuple[str, int], int] = Table("parts", tuple[str, int], int, durable=False)
+        self.beats: Table[str, int] = Table("beats", str, int, durable=False)
         self._views = (
             View.of_table(LASTING, self.lasting),
             View(SUMS, {"parts": lambda change: (change.key[0],)}, self.sum, lambda: {key for key, _ in self.parts}),
+            View.of_table(BEATS, self.beats),
         )
 
     def sum(self, key: str) -> int | None:
@@ -82,7 +91,7 @@ class CopiedActor(Actor):
 
     @property
     def tables(self) -> Sequence[Table[Any, Any]]:
-        return [self.lasting, self.hidden, self.parts]
+        return [self.lasting, self.hidden, self.parts, self.beats]
 
     @property
     def views(self) -> Sequence[View[Any, Any]]:
@@ -100,6 +109,9 @@ class CopiedActor(Actor):
                 part = (key, context.session)
                 self.parts.put(part, (self.parts.get(part) or 0) + amount)
                 return self.sum(key)
+            case Beat(key):
+                self.beats.put(key, (self.beats.get(key) or 0) + 1)
+                return self.beats.get(key)
             case Hide():
                 self.hidden.put("", (self.hidden.get("") or 0) + 1)
         return None
@@ -181,6 +193,8 @@ class Turning:
                 self.engine.ask(session, frame)
             case Follow() if member.greeted:
                 self.engine.observers.follow(session, frame)
+            case Sync() if member.greeted:
+                self.engine.observers.sync(session, frame)
             case Cancel(number) if member.greeted:
                 self.engine.cancel(session, number)
             case Acked(answered) if member.greeted:

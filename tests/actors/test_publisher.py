@@ -18,6 +18,8 @@ from tests.actors.copied import TYPES, Add, Drop, Hide, Put, Turning
 
 encode = msgspec.msgpack.encode
 
+RENEWED = [type.name for type in TYPES]
+
 
 class Told:
     """What a listener was told."""
@@ -98,7 +100,7 @@ def rows_of(heard: list[Any]) -> list[tuple[str, Any, Any]]:
 def complete(copy: Replica) -> None:
     """Make it a whole copy of nothing, at revision 7."""
     counter = copy.follow().counter
-    copy.snapshot(Snapshot(counter, ["lasting", "sums"], [], complete=True, revision=7, at_s=0.0), epoch=1)
+    copy.snapshot(Snapshot(counter, RENEWED, [], complete=True, revision=7, at_s=0.0), epoch=1)
 
 
 class World:
@@ -250,7 +252,7 @@ def test_a_copy_at_the_owners_revision_is_not_sent_again(world: World) -> None:
     for _ in range(5):
         world.owner.turn()
         heard += world.b.hears()
-    assert [frame.renewed for frame in heard if isinstance(frame, Snapshot) and frame.renewed] == [["sums"]]
+    assert [frame.renewed for frame in heard if isinstance(frame, Snapshot) and frame.renewed] == [["sums", "beats"]]
     assert sorted(rows_of(heard)) == [("lasting", "k", None), ("lasting", "l", "z"), ("sums", "s", 1)]
     assert world.b.rows() == {"l": "z"}
     assert world.b.told.changes[-1] == ("lasting", "k", None)
@@ -262,7 +264,7 @@ def test_pieces_for_an_earlier_question_are_void(world: World) -> None:
     copy = world.a.replica
     first, second = copy.follow(), copy.follow()
     for counter, complete in ((first.counter, False), (second.counter, True)):
-        copy.snapshot(Snapshot(counter, ["lasting", "sums"], [], complete=True, revision=7, at_s=0.0), epoch=1)
+        copy.snapshot(Snapshot(counter, RENEWED, [], complete=True, revision=7, at_s=0.0), epoch=1)
         assert copy.complete is complete
     assert (first, second) == (Follow(1, None), Follow(2, None))
 
@@ -283,9 +285,7 @@ def test_a_snapshot_does_not_overtake_an_update_that_was_held_back(world: World)
 def test_updates_for_an_incomplete_copy_are_void(world: World) -> None:
     """They may come between what was lost and what makes good for it."""
     copy = world.a.replica
-    copy.snapshot(
-        Snapshot(copy.follow().counter, ["lasting", "sums"], [], complete=True, revision=7, at_s=0.0), epoch=1
-    )
+    copy.snapshot(Snapshot(copy.follow().counter, RENEWED, [], complete=True, revision=7, at_s=0.0), epoch=1)
     row = msgspec.Raw(encode(("k", "x")))
     assert copy.resync().revision == 7
     copy.update(Update(8, [frames.Rows("lasting", [row], [])], more=False, at_s=0.0))
@@ -295,9 +295,7 @@ def test_updates_for_an_incomplete_copy_are_void(world: World) -> None:
 def test_an_interrupted_update_leaves_a_copy_of_no_revision(world: World) -> None:
     """So that it is sent as a whole when it is asked for again."""
     copy = world.a.replica
-    copy.snapshot(
-        Snapshot(copy.follow().counter, ["lasting", "sums"], [], complete=True, revision=7, at_s=0.0), epoch=1
-    )
+    copy.snapshot(Snapshot(copy.follow().counter, RENEWED, [], complete=True, revision=7, at_s=0.0), epoch=1)
     with pytest.raises(msgspec.DecodeError):
         copy.update(Update(8, [frames.Rows("lasting", [msgspec.Raw(b"\xc1")], [])], more=False, at_s=0.0))
     assert copy.follow().revision is None

@@ -12,7 +12,7 @@ from actors.clock import ManualClock
 from actors.replica import Replica
 from actors.session import Call, Session
 from actors.session_log import SessionLog
-from tests.actors.copied import TYPES, Add, Drop, Hide, Put, Turning, narrow_pair
+from tests.actors.copied import TYPES, Add, Beat, CopiedActor, Drop, Hide, Put, Turning, narrow_pair
 from tests.actors.counter import MemoryJournal
 
 logging.getLogger("actors.turns.engine").setLevel(logging.CRITICAL)
@@ -38,21 +38,47 @@ class Derived:
         self.records[view].clear()
 
 
-class Worker:
-    """A worker process: its session, its copy, and what it has added to a sum of its own."""
+State = dict[str, dict[str, Any]]
+"""The rows of all views."""
 
-    def __init__(self, number: int, clock: ManualClock) -> None:
+
+def state_of(actor: CopiedActor) -> State:
+    """What a whole copy would hold."""
+    return {
+        view.type.name: {key: row for key in view.all_keys() if (row := view.get(key)) is not None}
+        for view in actor.views
+    }
+
+
+class Worker:
+    """A worker process: its session, its copy, and what it has added to a sum of its own.
+
+    Args:
+        number: Of the session.
+        clock: The time.
+        states: What the owner has had at the end of each of its turns; see `check_sync`.
+    """
+
+    def __init__(self, number: int, clock: ManualClock, states: list[State]) -> None:
         self.number = number
         self.derived = Derived()
         self.replica = Replica(TYPES, clock, self.derived)
         self.session = Session(clock, replica=self.replica)
         self.owners_end, self.end = narrow_pair(update_bytes=3_000)
         self.added: list[Call] = []
+        self.states = states
+        self.syncs: dict[int, int] = {}
+
+    def sync(self, deadline: float) -> None:
+        """Ask, and note since when."""
+        self.syncs[self.session.sync(deadline).number] = len(self.states) - 1
 
     def runs(self) -> None:
         while (message := self.end.receive()) is not None:
-            self.session.receive(message)
+            completed = self.session.receive(message)
             self.check()
+            for call in completed:
+                self.check_sync(call)
         self.end.post_all(self.session.outgoing)
 
     def check(self) -> None:
@@ -62,7 +88,18 @@ class Worker:
             own = self.replica.rows("sums").get(f"own {self.number}", 0)
             assert own >= max(answered, default=0)
             assert own <= len(self.added)
-            assert {name: dict(self.replica.rows(name)) for name in ("lasting", "sums")} == self.derived.records
+            assert {name: dict(self.replica.rows(name)) for name in self.derived.records} == self.derived.records
+
+    def check_sync(self, call: Call) -> None:
+        """A copy that was brought up to date is what the owner had at one moment since that was asked for."""
+        since = self.syncs.pop(call.number, None)
+        if since is None or call.error is not None:
+            return
+        if self.session.is_synced:
+            copy = {type.name: dict(self.replica.rows(type.name)) for type in TYPES}
+            assert copy in self.states[since:]
+        else:  # updates were lost on the way
+            self.sync(call.deadline)
 
     def close(self) -> None:
         self.owners_end.close()
@@ -79,10 +116,11 @@ class CopiedWorld(RuleBasedStateMachine):
         self.log = SessionLog.create()
         self.sessions = 0
         self.workers: dict[int, Worker] = {}
-        self.states: dict[int, list[tuple[str, str]]] = {0: []}
+        self.lasting: dict[int, list[tuple[str, str]]] = {0: []}
+        self.states: list[State] = []
         self.ordered = True
         self.owner = Turning(self.clock, self.log, self.journal)
-        self.resyncs = self.snapshots = 0
+        self._remember()
         for slot in range(3):
             self._join(slot)
         for slot in range(2):
@@ -92,18 +130,37 @@ class CopiedWorld(RuleBasedStateMachine):
 
     def _join(self, slot: int) -> None:
         self.sessions += 1
-        worker = self.workers[slot] = Worker(self.sessions, self.clock)
+        worker = self.workers[slot] = Worker(self.sessions, self.clock, self.states)
         self.owner.join(worker.number, worker.owners_end)
 
     def _remember(self) -> None:
         engine = self.owner.engine
-        self.states[engine.turn.revision] = list(self.owner.actor.lasting.items())
+        self.lasting[engine.turn.revision] = list(self.owner.actor.lasting.items())
+        self.states.append(state_of(self.owner.actor))
 
     # -- what happens ----------------------------------------------------------------------------------------
 
     @rule(slot=SLOTS)
     def follow(self, slot: int) -> None:
         self.workers[slot].session.follow()
+
+    @rule(slot=SLOTS, wait_ms=st.sampled_from([1, 10_000_000]))
+    def sync(self, slot: int, wait_ms: int) -> None:
+        self.workers[slot].sync(self.clock.monotonic() + wait_ms / 1_000)
+
+    @rule(slot=SLOTS)
+    def give_up_a_sync(self, slot: int) -> None:
+        worker = self.workers[slot]
+        for call in list(worker.session._calls.values()):
+            if call.number in worker.syncs:
+                worker.session.expire(call)
+                del worker.syncs[call.number]
+                return
+
+    @rule(slot=SLOTS, key=KEYS, times=st.integers(1, 5))
+    def beat(self, slot: int, key: str, times: int) -> None:
+        for _ in range(times):
+            self.workers[slot].session.tell(encode(Beat(key)))
 
     @rule(slot=SLOTS, key=KEYS, size=st.sampled_from([1, 10, 1_000]), text=st.sampled_from("xyz"))
     def put(self, slot: int, key: str, size: int, text: str) -> None:
@@ -183,6 +240,7 @@ class CopiedWorld(RuleBasedStateMachine):
         worker = self.workers[slot]
         self.owner.end(worker.number)
         worker.close()
+        self._remember()
         self._join(slot)
 
     @rule()
@@ -191,6 +249,7 @@ class CopiedWorld(RuleBasedStateMachine):
         for worker in self.workers.values():
             worker.owners_end.forget_unsent()
         self.owner = Turning(self.clock, self.log, self.journal, self.owner.epoch + 1)
+        self._remember()
         for worker in self.workers.values():
             self.owner.join(worker.number, worker.owners_end)
 
@@ -204,7 +263,7 @@ class CopiedWorld(RuleBasedStateMachine):
             if copy.complete:
                 revision = copy.statistics().revision
                 assert revision is not None
-                self._alike(copy.rows("lasting"), self.states[revision])
+                self._alike(copy.rows("lasting"), self.lasting[revision])
 
     def _alike(self, rows: dict[str, str], expected: list[tuple[str, str]]) -> None:
         assert rows == dict(expected)
@@ -214,21 +273,26 @@ class CopiedWorld(RuleBasedStateMachine):
     def all_become_quiet(self) -> None:
         self.journal.fails = False
         for _ in range(20):
-            for worker in self.workers.values():
-                worker.runs()
-            self.owner_runs(20)
+            self.all_run(20)
         self.tick()
-        views = {view.type.name: view for view in self.owner.actor.views}
+        state = state_of(self.owner.actor)
         for worker in self.workers.values():
             copy = worker.replica
             assert copy.complete is copy.following
             if copy.complete:
                 assert copy.statistics().revision == self.owner.engine.turn.revision
                 self._alike(copy.rows("lasting"), self.owner.actor.lasting.items())
-                sums = {key: views["sums"].get(key) for key in views["sums"].all_keys()}
-                assert copy.rows("sums") == {key: total for key, total in sums.items() if total is not None}
+                assert copy.rows("sums") == state["sums"]
+                worker.sync(float("inf"))
+        for _ in range(20):
+            self.all_run(20)
+        self.tick()
         publisher = self.owner.engine.observers.publisher
-        assert not len(publisher._lasting) + len(publisher._passing)
+        assert not len(publisher._lasting) + len(publisher._passing) + len(publisher._lazy)
+        assert not publisher.syncs
+        for worker in self.workers.values():
+            assert not worker.syncs
+            assert not worker.replica.complete or worker.replica.rows("beats") == state["beats"]
 
     def teardown(self) -> None:
         try:

@@ -5,51 +5,13 @@ from __future__ import annotations
 import os
 import signal
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 
-import httpx2
 import openai
 import pytest
 
 from demo.llama import MODEL, LlamaServer
+from tests.e2e.servers import Server, serve
 from tests.polling import until
-from tests.processes import Program, program
-
-STORY = "Tell me a very long story about a lighthouse keeper and the sea."
-
-
-class Server:
-    """A running `actor-registry serve` and a client of it."""
-
-    def __init__(self, run: Program) -> None:
-        self.url = until(run.address, "the server says where it serves", 30)
-        self.client = openai.OpenAI(base_url=f"{self.url}/v1", api_key="none", max_retries=0)
-
-    def backends(self) -> dict[str, dict[str, object]]:
-        """`GET /backends`, by id."""
-        answer = httpx2.get(f"{self.url}/backends").json()
-        return {backend["id"]: backend for backend in answer["backends"]}
-
-    def in_flight(self) -> int:
-        """All pending requests."""
-        return sum(int(str(backend["pending_requests"])) for backend in self.backends().values())
-
-    def stream(self, words: int = 400) -> openai.Stream[openai.types.chat.ChatCompletionChunk]:
-        """A long streamed answer."""
-        return self.client.chat.completions.create(
-            model=MODEL, messages=[{"role": "user", "content": STORY}], stream=True, max_tokens=words
-        )
-
-
-@contextmanager
-def serve(*llamas: LlamaServer) -> Iterator[Server]:
-    """A server with these backends, all healthy."""
-    flags = [f"--backend={llama.url}" for llama in llamas]
-    with program("-m", "registry", "serve", "--port=0", "--ephemeral", *flags) as run:
-        server = Server(run)
-        until(lambda: all(one["status"] == "healthy" for one in server.backends().values()), "all are healthy")
-        with server.client:
-            yield server
 
 
 @pytest.fixture

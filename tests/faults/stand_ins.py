@@ -188,8 +188,7 @@ class Server:
 
     def pid(self, name: str) -> int:
         """The process id that the supervisor last told of a process."""
-        last = self.run.stderr.rpartition(f"{name} is ready (pid ")[2]
-        return int(last.partition(")")[0])
+        return self.run.pid(name)
 
     def open_stream(self) -> Stream:
         self._numbers += 1

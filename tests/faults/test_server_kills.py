@@ -138,15 +138,16 @@ def test_upstream_is_told_when_a_gateway_is_killed(server: Server, chance: rando
     is_back(server, "gateway-1", before)
 
 
-def test_discovery_is_killed(server: Server, chance: random.Random) -> None:
+@pytest.mark.parametrize("name", ["discovery", "health"])
+def test_who_looks_after_the_backends_is_killed(server: Server, chance: random.Random, name: str) -> None:
     """Nobody notices, it is back, and the backends stay as they were."""
     streams = begin(server, chance)
-    before = server.pid("discovery")
+    before = server.pid(name)
     healthy = server.healthy()
     os.kill(before, signal.SIGKILL)
     assert server.healthy() == healthy
     server.ask()
-    is_back(server, "discovery", before)
+    is_back(server, name, before)
     assert server.healthy() == healthy
     assert server.pending() == in_flight(streams)
     finish(server, streams, chance)
@@ -191,7 +192,7 @@ def test_requests_go_on_while_processes_are_killed_in_turn(server: Server, chanc
     clients = [threading.Thread(target=ask) for _ in range(3)]
     for client in clients:
         client.start()
-    victims = ["owner", "discovery", "gateway-1", "owner", "gateway-2"]
+    victims = ["owner", "discovery", "gateway-1", "health", "owner", "gateway-2"]
     chance.shuffle(victims)
     try:
         for name in victims:

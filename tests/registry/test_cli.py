@@ -66,6 +66,7 @@ def test_help(command: list[str]) -> None:
     with program("-m", "registry", *command, "--help") as run:
         assert run.ends() == 0
         expected = ["--host", "--port", "--gateways", "--data-dir", "--ephemeral", "--backend", "--config"]
+        expected += ["--health-interval", "--health-timeout", "--cleanup-interval"]
         for word in expected if command else ["serve", "--version"]:
             assert word in run.stdout
         assert run.stderr == ""
@@ -115,12 +116,20 @@ def test_config_from_the_environment(tmp_path: Path) -> None:
     assert said.endswith("backends[0].api_key: the environment variable UNSET_KEY is not set")
 
 
+@pytest.mark.parametrize("name", ["health_interval", "health_timeout", "cleanup_interval"])
+def test_times_from_the_environment(name: str) -> None:
+    """Each time that has a flag has a variable too; what is wrong with it is told by its setting."""
+    said = sentence("serve", code=2, **{f"ACTOR_REGISTRY_{name.upper()}": "inf"})
+    assert said.startswith(f"{name}_s: ")
+
+
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
         (["--port", "many"], "Invalid value for '--port'"),
         (["--gateways", "1.5"], "Invalid value for '--gateways'"),
         (["--log-format", "xml"], "Invalid value for '--log-format'"),
+        (["--health-interval", "often"], "Invalid value for '--health-interval'"),
         (["--no-such-flag"], "No such option: --no-such-flag"),
         (["surplus"], "unexpected extra argument"),
     ],
@@ -137,6 +146,9 @@ def test_bad_flag(arguments: list[str], said: str) -> None:
         (["--port", "-1"], "port: "),
         (["--gateways", "0"], "gateways: "),
         (["--host", ""], "host: "),
+        (["--health-interval", "0"], "health_interval_s: "),
+        (["--health-timeout", "nan"], "health_timeout_s: "),
+        (["--cleanup-interval", "-1"], "cleanup_interval_s: "),
         (["--ephemeral", "--data-dir", "/tmp/x"], "data_dir and ephemeral exclude each other"),
         (["--backend", "localhost:8000"], "backends[0].url: must begin with http:// or https://"),
         (["--backend", "http://"], "backends[0].url: has no host"),
@@ -252,6 +264,20 @@ def test_changes_need_the_admin_key(tmp_path: Path) -> None:
         run.kill(signal.SIGTERM)
         assert run.ends() == 0
         assert SECRET not in run.stderr
+
+
+@pytest.mark.parametrize(("setting", "status"), [("", 401), ("open_services: true\n", 201)])
+def test_services_and_the_admin_key(tmp_path: Path, setting: str, status: int) -> None:
+    """Services need the key too, unless the settings say otherwise; all else needs it in any case."""
+    key, config = tmp_path / "key", tmp_path / "server.yaml"
+    key.write_text(f"{SECRET}\n")
+    config.write_text(f"admin_key_file: {key}\n{setting}")
+    service = {"name": "s", "host": "h", "port": 1, "hostname": "h", "url": "http://127.0.0.1:9", "status": "running"}
+    with program("-m", "registry", "serve", "--port=0", "--gateways=1", "--ephemeral", f"--config={config}") as run:
+        url = serving(run)
+        assert httpx2.post(f"{url}/services", json=service, trust_env=False).status_code == status
+        assert httpx2.get(f"{url}/services", trust_env=False).json()["total"] == (status == 201)
+        assert httpx2.post(f"{url}/backends", json={"url": "http://127.0.0.1:9"}, trust_env=False).status_code == 401
 
 
 def test_admin_key_that_is_missing(tmp_path: Path) -> None:

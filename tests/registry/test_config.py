@@ -9,6 +9,7 @@ import pytest
 from registry.config import BackendConfig, Config, load_config
 from registry.errors import ConfigError
 from registry.kinds import BackendType, DiscoverySource, LogFormat
+from registry.state.rules import DEFAULT_RULES, HealthRules
 
 SECRET = "sk-do-not-show"
 Load = Callable[..., Config]
@@ -44,6 +45,7 @@ def test_defaults() -> None:
     assert (config.host, config.port, config.gateways) == ("127.0.0.1", 8081, 2)
     assert (config.data_dir, config.ephemeral, config.log_format) == (None, False, LogFormat.TEXT)
     assert config.backends == ()
+    assert config.health_rules() == DEFAULT_RULES
 
 
 @pytest.mark.parametrize("text", ["", "# nothing yet\n", "---\n"])
@@ -61,7 +63,15 @@ def test_whole_file(load: Load, tmp_path: Path) -> None:
         gateways: 3
         data_dir: {tmp_path}
         log_format: json
-        refresh_s: 1.5
+        health_interval_s: 1.5
+        health_timeout_s: 0.5
+        failure_threshold: 1
+        recovery_threshold: 4
+        heartbeat_timeout_s: 3
+        stale_after_s: 3.5
+        cleanup_interval_s: 0.1
+        allowed_networks: [10.1.0.0/16, 203.0.113.7, "2001:DB8::/32"]
+        open_services: true
         connect_timeout_s: 2
         first_byte_timeout_s: 60
         stop_timeout_s: 10
@@ -80,7 +90,10 @@ def test_whole_file(load: Load, tmp_path: Path) -> None:
         """
     )
     assert (config.host, config.port, config.gateways, config.data_dir) == ("0.0.0.0", 9000, 3, tmp_path)
-    assert (config.refresh_s, config.connect_timeout_s, config.first_byte_timeout_s) == (1.5, 2, 60)
+    assert config.health_rules() == HealthRules(1.5, 0.5, 1, 4, 3, 3.5, 0.1)
+    assert config.allowed_networks == ("10.1.0.0/16", "203.0.113.7/32", "2001:db8::/32")
+    assert config.open_services
+    assert (config.connect_timeout_s, config.first_byte_timeout_s) == (2, 60)
     assert (config.stop_timeout_s, config.max_body_bytes, config.log_format) == (10, 2048, LogFormat.JSON)
     assert config.allowed_hosts == {"gateway.example"}
     assert config.allowed_origins == {"https://chat.example"}
@@ -126,10 +139,32 @@ def test_unknown_key_with_suggestion(load: Load, text: str, said: str) -> None:
         ("port: 1.5", "port: "),
         ("gateways: 0", "gateways: "),
         ("gateways: 65", "gateways: "),
-        ("refresh_s: 0", "refresh_s: "),
-        ("refresh_s: .nan", "refresh_s: "),
-        ("refresh_s: .inf", "refresh_s: "),
-        ("refresh_s: 86401", "refresh_s: "),
+        ("refresh_s: 5", "unknown key 'refresh_s'"),
+        ("health_interval_s: 0.09", "health_interval_s: "),
+        ("health_interval_s: .nan", "health_interval_s: "),
+        ("health_interval_s: .inf", "health_interval_s: "),
+        ("health_interval_s: 86401", "health_interval_s: "),
+        ("health_timeout_s: 0", "health_timeout_s: "),
+        ("health_timeout_s: -5", "health_timeout_s: "),
+        ("failure_threshold: 0", "failure_threshold: "),
+        ("failure_threshold: 1.5", "failure_threshold: "),
+        ("recovery_threshold: 101", "recovery_threshold: "),
+        ("heartbeat_timeout_s: 0", "heartbeat_timeout_s: "),
+        ("stale_after_s: .inf", "stale_after_s: "),
+        ("stale_after_s: 31536001", "stale_after_s: "),
+        ("cleanup_interval_s: 0.01", "cleanup_interval_s: "),
+        ("cleanup_interval_s: often", "cleanup_interval_s: "),
+        ("stale_after_s: 120", "stale_after_s (120) must be more than heartbeat_timeout_s (120)"),
+        ("heartbeat_timeout_s: 400", "stale_after_s (300) must be more than heartbeat_timeout_s (400)"),
+        ("open_services: perhaps", "open_services: "),
+        ("allowed_networks: 10.0.0.0/8", "allowed_networks: must be a list"),
+        ("allowed_networks: [10.0.0.0/8, 10.0.0/8]", "allowed_networks[1]: must be networks such as 10.0.0.0/8"),
+        ("allowed_networks: [10.0.0.1/8]", "allowed_networks[0]: must be networks such as 10.0.0.0/8, or addresses: "),
+        ("allowed_networks: [gpu-1]", "allowed_networks[0]: must be networks such as 10.0.0.0/8, or addresses: "),
+        ("allowed_networks: [10]", "allowed_networks[0]: must be networks such as 10.0.0.0/8"),
+        ("allowed_networks: [169.254.0.0/16]", "allowed_networks[0]: 169.254.0.0/16 is link-local"),
+        ("allowed_networks: [169.254.169.254]", "allowed_networks[0]: 169.254.169.254/32 is link-local"),
+        ("allowed_networks: ['fe80::/64']", "allowed_networks[0]: fe80::/64 is link-local"),
         ("connect_timeout_s: 0", "connect_timeout_s: "),
         ("connect_timeout_s: -1", "connect_timeout_s: "),
         ("first_byte_timeout_s: 0", "first_byte_timeout_s: "),
@@ -161,8 +196,18 @@ def test_wrong_value_names_its_place(load: Load, text: str, said: str) -> None:
 @pytest.mark.parametrize("gateways", [1, 64])
 def test_values_at_their_limits(load: Load, port: int, gateways: int) -> None:
     """The limits themselves are allowed."""
-    config = load(f"port: {port}\ngateways: {gateways}\nmax_body_bytes: 1024\nrefresh_s: 86400")
+    config = load(f"port: {port}\ngateways: {gateways}\nmax_body_bytes: 1024\nhealth_interval_s: 86400")
     assert (config.port, config.gateways) == (port, gateways)
+
+
+def test_a_probe_may_take_longer_than_the_interval(load: Load) -> None:
+    """A short interval alone is no mistake: a target is probed once at a time."""
+    assert load("health_interval_s: 1").health_rules() == HealthRules(interval_s=1, timeout_s=5)
+
+
+def test_a_network_may_hold_the_link_local_one(load: Load) -> None:
+    """Whoever allows all addresses is understood; link-local ones within are refused where they are connected to."""
+    assert load("allowed_networks: [0.0.0.0/0, '::/0']").allowed_networks == ("0.0.0.0/0", "::/0")
 
 
 def test_several_mistakes_are_told_together(load: Load) -> None:

@@ -10,6 +10,8 @@
 `listener`         accepting, and leaving gracefully
 `endpoint`         where an upstream server is, as read from its URL
 `upstream_errors`  what can go wrong with an upstream server
+`resolver`         the addresses that host names stand for
+`connector`        new connections, to allowed addresses only
 `upstream`         one connection to an upstream server
 `pool`             connections kept open, and one exchange over them
 =================  ====================================================================

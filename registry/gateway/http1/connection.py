@@ -140,7 +140,8 @@ class ClientConnection(asyncio.Protocol):
         if self._closing or self._write_paused:
             self._transport.abort()
         elif self._reader.in_request and not self._refused:
-            self._refuse(Refusal(HTTPStatus.REQUEST_TIMEOUT, "The request did not arrive whole in time."))
+            reason = "The request did not arrive whole in time."
+            self._refuse(Refusal(HTTPStatus.REQUEST_TIMEOUT, reason, self._reader.path))
         else:
             self._closing = True
             self.deadline = now + self._limits.linger_s
@@ -240,7 +241,8 @@ class ClientConnection(asyncio.Protocol):
                 response.abort()
             else:
                 response.keep_alive = False
-                refusal = Refusal(HTTPStatus.INTERNAL_SERVER_ERROR, "The gateway failed on this request.")
+                reason = "The gateway failed on this request."
+                refusal = Refusal(HTTPStatus.INTERNAL_SERVER_ERROR, reason, request.path)
                 self._application.refuse(refusal, response)
         return response.keep_alive and not self._draining
 

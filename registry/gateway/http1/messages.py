@@ -57,7 +57,7 @@ class Refusal(Exception):
     """A request that is answered without being handled, after which the connection is closed.
 
     Args:
-        status: The HTTP status: 400, 408, 413 or 431.
+        status: The HTTP status: 400, 408, 413 or 431; 500 for a fault of ours.
         reason: One sentence for the client.
         path: What was asked for, still percent-encoded; empty if that is not known.
     """

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-import ssl
 from functools import partial
 
+from registry.gateway.http1.connector import Connector
 from registry.gateway.http1.deadlines import Deadlines
 from registry.gateway.http1.endpoint import Endpoint
 from registry.gateway.http1.limits import UpstreamLimits
 from registry.gateway.http1.upstream import UpstreamConnection
-from registry.gateway.http1.upstream_errors import AnswerBroken, ConnectFailed, ConnectTimeout
+from registry.gateway.http1.upstream_errors import AnswerBroken, ConnectTimeout
 
 
 class UpstreamPool:
@@ -22,14 +22,15 @@ class UpstreamPool:
     Args:
         limits: How long servers may take and how many unused connections are kept.
         deadlines: The process's timer.
+        connector: Opens connections, where that is allowed.
     """
 
-    def __init__(self, limits: UpstreamLimits, deadlines: Deadlines) -> None:
+    def __init__(self, limits: UpstreamLimits, deadlines: Deadlines, connector: Connector) -> None:
         self._limits = limits
         self._deadlines = deadlines
+        self._connector = connector
         self._loop = asyncio.get_running_loop()
         self._idle: dict[Endpoint, list[UpstreamConnection]] = {}
-        self._tls: ssl.SSLContext | None = None
 
     async def exchange(self, endpoint: Endpoint, head: bytes, body: bytes) -> UpstreamConnection:
         """Send a request and wait for the head of its answer.
@@ -99,24 +100,11 @@ class UpstreamPool:
     async def _connect(self, endpoint: Endpoint) -> UpstreamConnection:
         try:
             async with asyncio.timeout(self._limits.connect_timeout_s):
-                _, connection = await self._loop.create_connection(
-                    lambda: UpstreamConnection(self._limits, self._deadlines, partial(self._drop, endpoint)),
-                    endpoint.host,
-                    endpoint.port,
-                    ssl=self._tls_context() if endpoint.tls else None,
+                return await self._connector.connect(
+                    endpoint, lambda: UpstreamConnection(self._limits, self._deadlines, partial(self._drop, endpoint))
                 )
         except TimeoutError:
-            raise ConnectTimeout(
-                f"no connection to {endpoint.host}:{endpoint.port} within {self._limits.connect_timeout_s:g} s"
-            ) from None
-        except OSError as error:
-            raise ConnectFailed(f"no connection to {endpoint.host}:{endpoint.port}: {error}") from error
-        return connection
-
-    def _tls_context(self) -> ssl.SSLContext:
-        if self._tls is None:
-            self._tls = ssl.create_default_context()
-        return self._tls
+            raise ConnectTimeout(endpoint, f"not within {self._limits.connect_timeout_s:g} s") from None
 
 
 async def _ask(connection: UpstreamConnection, head: bytes, body: bytes) -> UpstreamConnection:

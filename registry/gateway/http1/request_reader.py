@@ -44,6 +44,13 @@ class RequestReader:
         self.on_message_begin()
         self.in_request = False
 
+    @property
+    def path(self) -> bytes:
+        """What the request that has begun asks for, still percent-encoded; empty while that is not known for sure."""
+        # The target may come in pieces; it is whole when something has come after it.
+        known = self.in_request and (self._headers or not self._in_head)
+        return _without_authority(self._target).partition(b"?")[0] if known else b""
+
     def feed(self, data: bytes) -> None:
         """Take what has arrived.
 
@@ -64,7 +71,8 @@ class RequestReader:
             self._ignore_upgrade(data[upgrade.args[0] :])
         except httptools.HttpParserError as error:
             if not self.finished:
-                raise self._refusal or Refusal(HTTPStatus.BAD_REQUEST, f"Malformed request: {error}.") from None
+                malformed = Refusal(HTTPStatus.BAD_REQUEST, f"Malformed request: {error}.", self.path)
+                raise self._refusal or malformed from None
         if began_before and self._in_head:
             # The parser holds an unfinished field back, so it must be counted here. The piece in which the
             # head begins may hold other requests too and is not counted: it is bounded by the size of a read.

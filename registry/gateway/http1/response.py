@@ -11,6 +11,8 @@ from typing import Protocol
 
 STATUS_LINES = {status.value: b"HTTP/1.1 %d %b\r\n" % (status.value, status.phrase.encode()) for status in HTTPStatus}
 BODYLESS = frozenset({204, 304})
+COPIED_BYTES = 16 * 1024
+"""A longer body is given to the connection as it is; a shorter one costs less when it is joined to its head."""
 
 
 class Flow(Protocol):
@@ -72,7 +74,7 @@ class Response:
         self.complete = False
 
     def send(self, status: int, headers: Iterable[tuple[bytes, bytes]], body: bytes = b"") -> None:
-        """Send the whole answer in one write.
+        """Send the whole answer.
 
         Args:
             status: The HTTP status.
@@ -82,7 +84,13 @@ class Response:
         length = b"" if status in BODYLESS else b"content-length: %d\r\n" % len(body)
         head = self._head(status, headers, length)
         self.complete = True
-        self._sink.write(head if self._head_only or status in BODYLESS else head + body)
+        if self._head_only or status in BODYLESS:
+            self._sink.write(head)
+        elif len(body) <= COPIED_BYTES:
+            self._sink.write(head + body)
+        else:
+            self._sink.write(head)
+            self._sink.write(body)
 
     def start(self, status: int, headers: Iterable[tuple[bytes, bytes]], *, length: int | None = None) -> None:
         """Send the head of an answer whose body comes in parts.

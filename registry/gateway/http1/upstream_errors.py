@@ -1,14 +1,17 @@
 """What can go wrong with an upstream server.
 
 UpstreamError
-├── Unreachable          no connection, so nothing was sent
-│   ├── ConnectFailed    refused, no route, no such name, TLS failure
-│   └── ConnectTimeout   no connection in time
-├── AnswerTimeout        connected, but nothing came for too long
-└── AnswerBroken         the connection was lost, or what came is not HTTP
+├── Unreachable           no connection, so nothing was sent
+│   ├── ConnectFailed     refused, no route, no such name, TLS failure
+│   ├── ConnectTimeout    no connection in time
+│   └── AddressForbidden  it is where this server may not connect to
+├── AnswerTimeout         connected, but nothing came for too long
+└── AnswerBroken          the connection was lost, or what came is not HTTP
 """
 
 from __future__ import annotations
+
+from registry.gateway.http1.endpoint import Endpoint
 
 
 class UpstreamError(Exception):
@@ -16,7 +19,20 @@ class UpstreamError(Exception):
 
 
 class Unreachable(UpstreamError):
-    """There is no connection, so nothing was sent: another server can be tried without any risk."""
+    """There is no connection, so nothing was sent: another server can be tried without any risk.
+
+    Args:
+        endpoint: Where the server should be; None if its URL does not say.
+        reason: Why there is no connection.
+
+    Attributes:
+        reason: Why there is no connection.
+    """
+
+    def __init__(self, endpoint: Endpoint | None, reason: str) -> None:
+        where = "" if endpoint is None else f" to {endpoint.host}:{endpoint.port}"
+        super().__init__(f"no connection{where}: {reason}")
+        self.reason = reason
 
 
 class ConnectFailed(Unreachable):
@@ -25,6 +41,10 @@ class ConnectFailed(Unreachable):
 
 class ConnectTimeout(Unreachable):
     """The connection took too long."""
+
+
+class AddressForbidden(Unreachable):
+    """The server has no address that this one may connect to; see `registry.addresses`."""
 
 
 class AnswerTimeout(UpstreamError):

@@ -40,7 +40,7 @@ class Served(NamedTuple):
 
 @pytest.fixture(scope="session")
 def running_system(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
-    """One system for all these tests; take `served`, which is without backends."""
+    """One system for all these tests; take `served`, which is without backends and services."""
     directory = tmp_path_factory.mktemp("served")
     with ExitStack() as stack:
         supervisor = stack.enter_context(Supervisor())
@@ -64,7 +64,9 @@ def client_of(url: str) -> httpx2.Client:
 
 @pytest.fixture
 def served(running_system: Served) -> Served:
-    """The system, without backends."""
+    """The system, without backends and services."""
+    for service in running_system.registry.list_services():
+        running_system.registry.remove_service(service.name)
     for view in running_system.registry.get_all_backends(fresh=True):
         running_system.registry.remove_backend(view.id)
     return running_system

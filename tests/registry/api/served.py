@@ -14,7 +14,7 @@ from registry.gateway.settings import GatewaySettings
 
 async def serve(registry: AsyncRegistry, notes: str, admin_key: str | None) -> None:
     """Serve on a free port until the end, and note the address in a file."""
-    gateway = Gateway(registry, GatewaySettings(name="gateway-1", loopback=True))
+    gateway = Gateway(registry, GatewaySettings(name="gateway-1", loopback=True, admin_key=admin_key))
     gateway.mount(create_app(registry, leaving=gateway.leaving, admin_key=admin_key))
     with socket.create_server(("127.0.0.1", 0)) as listening:
         listening.setblocking(False)

@@ -58,13 +58,19 @@ def test_status_in_figures(served: Served) -> None:
     """`/status` says what runs, how far it is and how much is going on."""
     add(served, "a")
     served.client.post("/backends", json={"url": "http://b"})
+    for name, word in (("s", "running"), ("t", "stopped")):
+        served.registry.register_service(name, host="h", port=1, hostname="h", url="http://h", status=word)
     with served.registry.lease("model-of-a"):
         status = served.client.get("/status").json()
     assert status == {
         "version": installed_version(),
         "epoch": 1,
         "revision": served.registry.revision,
-        "backends": {"healthy": 1, "unhealthy": 0, "unknown": 1, "draining": 0},
+        "backends": {
+            **{"healthy": 1, "unhealthy": 0, "unknown": 1, "draining": 0},
+            **{"warming": 0, "rate_limited": 0, "misconfigured": 0},
+        },
+        "services": {"registered": 2, "healthy": 1},
         "leases": 1,
         "waiting": 0,
         "sessions": 3,

@@ -156,7 +156,7 @@ def test_body_that_is_too_long(served: Served) -> None:
         ("POST", "/status", "GET, HEAD"),
         ("OPTIONS", "/leases", "GET, HEAD"),
         ("TRACE", "/backends", "GET, HEAD, POST"),
-        ("POST", "/health", "GET, HEAD"),
+        ("POST", "/livez", "GET, HEAD"),
     ],
 )
 def test_method_that_is_not_there(served: Served, method: str, target: str, allowed: str) -> None:
@@ -240,6 +240,7 @@ STATUSES: dict[type[ActorsError], int] = {
     errors.BackendNotFound: 404,
     errors.LeaseNotFound: 404,
     errors.ModelNotFound: 404,
+    errors.ServiceNotFound: 404,
     errors.DuplicateBackend: 409,
     errors.Compacted: 410,
     errors.RevisionMismatch: 412,

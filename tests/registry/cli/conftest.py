@@ -39,14 +39,22 @@ def command(environment: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str])
 
 @pytest.fixture(scope="package")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
-    """A server whose changes need the admin key, and which leaves the backends of the tests alone."""
+    """A server whose changes need the admin key, and which leaves the backends of the tests alone.
+
+    The addresses of those are made up: its health checker is stopped, so that it finds out nothing of them.
+    """
     directory = tmp_path_factory.mktemp("served")
     config = directory / "server.yaml"
-    config.write_text("port: 0\ngateways: 1\nadmin_key_env: THE_KEY\nrefresh_s: 86400\n")
+    config.write_text("port: 0\ngateways: 1\nadmin_key_env: THE_KEY\n")
     arguments = ("-m", "registry", "serve", "--config", str(config), "--data-dir", str(directory))
     with program(*arguments, THE_KEY=ADMIN_KEY) as run:
         url = until(run.address, "the server serves", 20)
-        yield Served(directory, url, run)
+        checker = run.pid("health")
+        os.kill(checker, signal.SIGSTOP)
+        try:
+            yield Served(directory, url, run)
+        finally:
+            os.kill(checker, signal.SIGCONT)
         assert "Traceback" not in run.stderr
         run.kill(signal.SIGTERM)
         assert run.ends() == 0

@@ -19,6 +19,7 @@ from registry.gateway.http1.limits import ServerLimits, UpstreamLimits
 from registry.gateway.settings import GatewaySettings
 from registry.kinds import Outcome
 from registry.models import Lease
+from tests.registry.gateway.services.fake_services import FakeServices
 
 P = ParamSpec("P")
 TEST_DEADLINE_S = 10
@@ -44,10 +45,11 @@ async def turns_until(condition: Callable[[], bool]) -> None:
         await asyncio.sleep(0)
 
 
-class FakeRegistry:
+class FakeRegistry(FakeServices):
     """A registry in memory, for the gateway alone; the real one has tests of its own."""
 
     def __init__(self, backends: dict[str, str], model: str = "m") -> None:
+        super().__init__()
         self.backends = backends
         self.model = model
         self.held: dict[int, Lease] = {}

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import json
+import socket
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import datetime
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -61,7 +62,7 @@ class StandIn:
             status, body = self._reply(asked)
         return status, json.dumps(body).encode()
 
-    def _reply(self, asked: Asked) -> tuple[int, Any]:
+    def _reply(self, asked: Asked) -> tuple[int, Any]:  # noqa: PLR0911 - one for each path
         parts = urlsplit(asked.path)
         match asked.method, parts.path.strip("/").split("/"):
             case "GET", ["health"]:
@@ -165,12 +166,22 @@ def _shown(record: dict[str, Any]) -> dict[str, Any]:
     return {**record, "is_healthy": _is_healthy(record)}
 
 
+class _Server(ThreadingHTTPServer):
+    def handle_error(self, *_: object) -> None:
+        """Connections break: the registry goes away in some tests."""
+
+
 @contextmanager
 def serving(stand_in: StandIn, port: int = 0) -> Iterator[str]:
     """Serve a stand-in for the time of the block; gives its address."""
+    connections: list[socket.socket] = []
 
     class Handler(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
+
+        def setup(self) -> None:
+            super().setup()
+            connections.append(self.connection)
 
         def _any(self) -> None:
             body = self.rfile.read(int(self.headers.get("content-length") or 0))
@@ -180,16 +191,16 @@ def serving(stand_in: StandIn, port: int = 0) -> Iterator[str]:
             self.send_response(status)
             self.send_header("content-type", "application/json; charset=utf-8")
             self.send_header("content-length", str(len(answer)))
+            self.send_header("x-registry-gateway", "stand-in/1")
             self.end_headers()
             self.wfile.write(answer)
 
-        do_GET = do_POST = do_PUT = do_DELETE = _any
+        do_GET = do_POST = do_PUT = do_DELETE = _any  # noqa: N815 - the standard library's names
 
         def log_message(self, *_: object) -> None:
             """Tests read what was asked, and no log."""
 
-    server = ThreadingHTTPServer(("127.0.0.1", port), Handler)
-    server.daemon_threads = True
+    server = _Server(("127.0.0.1", port), Handler)
     thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
     thread.start()
     try:
@@ -197,4 +208,7 @@ def serving(stand_in: StandIn, port: int = 0) -> Iterator[str]:
     finally:
         server.shutdown()
         thread.join()
+        for connection in connections:
+            with suppress(OSError):  # it was closed by its thread
+                connection.shutdown(socket.SHUT_RDWR)
         server.server_close()

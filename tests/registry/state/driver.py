@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from typing import Any
 
 from actors.actor import Context
@@ -51,9 +52,12 @@ class State:
 
     def apply(self, command: c.Command, session: int = 1) -> Any:
         """Do a command; if it is refused, what it did so far is undone."""
+        return self._do(lambda context: self.actor.apply(command, context), session)
+
+    def _do(self, event: Callable[[Context], Any], session: int = 0) -> Any:
         start = len(self.changes)
         try:
-            result = self.actor.apply(command, self.context(session))
+            result = event(self.context(session))
         except CommandError:
             revert(self.changes[start:])
             del self.changes[start:]
@@ -65,7 +69,9 @@ class State:
         self.actor.session_ended(self.context(session), None)
 
     def tick(self) -> None:
-        self.actor.tick(self.context(0))
+        self._do(self.actor.tick)
+        for event in self.actor.due(self.context(0)):
+            self._do(event)
 
     def get(self, id: str) -> BackendState:
         """A backend that is there."""

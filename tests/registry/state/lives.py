@@ -13,6 +13,7 @@ from actors.clock import ManualClock
 from actors.errors import CallTimeout, CommandError
 from actors.frames import Answer, Ask, Batch
 from actors.journal import Journal
+from actors.owner import TICK_S
 from actors.session_log import SessionLog
 from actors.turns.engine import Engine
 from registry import commands as c
@@ -130,6 +131,13 @@ class Life:
         self.clock.advance(seconds)
         self.engine.tick()
         self.commit()
+
+    def live(self, seconds: float) -> None:
+        """Let time pass as it does in an owner that runs, with a tick every half second."""
+        ticks = int(seconds // TICK_S)
+        for _ in range(ticks):
+            self.tick(TICK_S)
+        self.tick(seconds - ticks * TICK_S)
 
     # -- the registry's words ----------------------------------------------------------------------------------
 

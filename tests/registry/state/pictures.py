@@ -40,7 +40,14 @@ def rebuilt(engine: Engine) -> Picture:
 def derived_from(actor: RegistryActor) -> dict[str, Any]:
     """All that is kept beside the tables."""
     backends, pending, choice = actor.backends, actor.backends.pending, actor.backends.choice
+    servers, silence = actor.services._servers, actor.services._silence
     return {
+        "servers": {server: set(ids) for server, ids in backends.servers.items()},
+        "named": {
+            key: (set(server.names), dict(server.models), server.running) for key, server in servers.named.items()
+        },
+        "healthy_services": dict(silence.healthy.instants),
+        "all_services": dict(silence.all.instants),
         "pending": dict(pending._counts),
         "by_model": {model: set(having) for model, having in backends._by_model.items()},
         "routable": {model: set(ids) for model, ids in choice.routable.items()},

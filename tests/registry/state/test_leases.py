@@ -186,6 +186,7 @@ def test_tick_without_anything_due_changes_nothing() -> None:
     """Time alone is not a change."""
     state = State(backend("a", "m"))
     state.acquire()
+    state.tick()  # the first one notes when it was
     state.changes.clear()
     state.tick()
     assert state.changes == []

@@ -1,0 +1,80 @@
+"""The health checker process: the only one that asks backends and services how they are."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import signal
+
+import msgspec
+import uvloop
+
+from actors.processes.child import Child
+from registry.addresses import AddressRules, AddressSettings
+from registry.client import AsyncRegistry
+from registry.health.checker import Checker
+from registry.health.prober import Prober
+from registry.logs import LogSettings, configure
+
+QUIET_S = 0.3
+"""Nothing to probe for so long after the start means that there is nothing yet."""
+
+FIRST_FINDINGS_S = 2.0
+"""How long the start of a server may wait for the first findings, in seconds."""
+
+
+class HealthStart(msgspec.Struct, frozen=True):
+    """The payload of the health checker.
+
+    Attributes:
+        api_keys: The key of each backend that needs one, by URL.
+        addresses: Where it may connect to.
+        timeout_s: How long one probe may take, in seconds.
+        logs: How it logs.
+    """
+
+    api_keys: dict[str, str]
+    addresses: AddressSettings
+    timeout_s: float
+    logs: LogSettings
+
+    def __repr__(self) -> str:
+        # Keys must not reach a log by way of a traceback or a debug line.
+        return f"HealthStart(api_keys=<{len(self.api_keys)}>, timeout_s={self.timeout_s})"
+
+
+def run(child: Child) -> None:
+    """The health checker process."""
+    child.leave_with_supervisor()
+    start = msgspec.msgpack.decode(child.payload, type=HealthStart)
+    configure(start.logs, child.name)
+    uvloop.run(_check(child, start))
+
+
+async def _check(child: Child, start: HealthStart) -> None:
+    assert child.channel is not None  # noqa: S101 - every worker is given one
+    stopped = asyncio.Event()
+    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, stopped.set)
+    registry = AsyncRegistry(child.channel)
+    prober = Prober(AddressRules.of(start.addresses), start.api_keys, start.timeout_s)
+    checker = Checker(registry, prober.probe)
+    checking = asyncio.create_task(checker.run())
+    announcing = asyncio.create_task(_announce(child, checker))
+    stop = asyncio.create_task(stopped.wait())
+    await asyncio.wait([checking, stop], return_when=asyncio.FIRST_COMPLETED)
+    if checking.done():
+        checking.result()  # it ends by an error only
+    # What is being probed is broken off with the loop; the owner hands it out again.
+    announcing.cancel()
+    checking.cancel()
+    registry.close()
+
+
+async def _announce(child: Child, checker: Checker) -> None:
+    """Say that this process works when the first findings are there, so that what is alive is routable then."""
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(QUIET_S):
+            await checker.begun.wait()
+        async with asyncio.timeout(FIRST_FINDINGS_S):
+            await checker.idle.wait()
+    child.ready()
