@@ -73,15 +73,14 @@ class Asker:
             NotAnswering: It is not ready.
         """
         async with _explained(self._timeout_s):
-            if self._has_health:
-                status, _ = await self._get("/health")
-                if status == 503:
-                    raise NotAnswering("it says that it is not ready (GET /health answered 503)")
-                self._has_health = status != 404
+            health = (await self._get("/health"))[0] if self._has_health else 404
+            if health == 503:
+                raise NotAnswering("it says that it is not ready (GET /health answered 503)")
             refused = None
             for path in PATHS:
                 status, body = await self._get(path)
                 if 200 <= status < 300:
+                    self._has_health = health != 404
                     return Answer(_read(body))
                 if status not in _NO_MODELS:
                     refused = f"GET {path} answered {status}"

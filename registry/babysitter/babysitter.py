@@ -36,7 +36,7 @@ KILL_S = 5.0
 FAREWELL_S = 2.0
 """How long the server may go on while the registry is told that it will not; then it gets no more requests."""
 
-LEAVING_S = 3.0
+LEAVING_S = 2.0
 """How long a port may still be in use by a program that is just leaving."""
 
 REGISTRY_TIMEOUT_S = 5.0

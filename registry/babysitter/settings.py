@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ipaddress
+import re
 import socket
 from collections.abc import Mapping
 from pathlib import Path
@@ -28,6 +29,8 @@ _LOOPBACK = "127.0.0.1"
 
 
 def _base_url(url: str) -> str:
+    if "@" in url:
+        raise ValueError("must not hold a user name or password; an admin key is given by the environment")
     try:
         return normalise_url(url)
     except InvalidField as error:
@@ -36,7 +39,8 @@ def _base_url(url: str) -> str:
 
 def _host(host: str) -> str:
     bare = host.removeprefix("[").removesuffix("]")
-    _base_url(f"http://{f'[{bare}]' if ':' in bare else bare}/")
+    if not (_is_address(bare) or re.fullmatch(r"[A-Za-z0-9._-]+", bare)):
+        raise ValueError(f"{host!r} is no host name and no address")
     return bare.lower()
 
 

@@ -2,7 +2,7 @@
 
 CONTROL is a JSON file, read anew for each request: `models` are its models, `status` what the pages of models answer,
 `health` what `/health` answers, `sleep` how many seconds an answer takes. Before it listens, `fail` makes it exit with
-this code, and `deaf` lets it never end by SIGTERM.
+this code, and `deaf` lets it never end by SIGTERM. What it is asked for is added to a file beside CONTROL.
 """
 
 from __future__ import annotations
@@ -29,6 +29,8 @@ class Pages(BaseHTTPRequestHandler):
     def do_GET(self) -> None:
         """Answer."""
         now = told()
+        with Path(sys.argv[2]).with_suffix(".asked").open("a") as asked:
+            asked.write(f"{self.path}\n")
         time.sleep(now.get("sleep", 0))
         if self.path == "/health":
             self._say(now.get("health", 404), {})
@@ -53,7 +55,8 @@ class Pages(BaseHTTPRequestHandler):
 
 def leave(*_: object) -> None:
     """End as one that was asked to."""
-    print("the server says goodbye", flush=True)
+    sys.stdout.write("the server says goodbye\n")
+    sys.stdout.flush()
     sys.exit(0)
 
 
@@ -61,7 +64,7 @@ def main() -> None:
     """Serve."""
     first = told()
     if "fail" in first:
-        print("the server fails", file=sys.stderr, flush=True)
+        sys.stderr.write("the server fails\n")
         sys.exit(first["fail"])
     signal.signal(signal.SIGTERM, signal.SIG_IGN if first.get("deaf") else leave)
     ThreadingHTTPServer.daemon_threads = True

@@ -66,6 +66,11 @@ class Control:
         self._now: dict[str, Any] = {"models": ["a", "b"]}
         self.tell(**first)
 
+    def asked(self, path: str) -> int:
+        """How often the AI server was asked for a page."""
+        file = self.path.with_suffix(".asked")
+        return file.read_text().splitlines().count(path) if file.exists() else 0
+
     def tell(self, **changes: Any) -> None:
         """Change it; the file is never seen half written."""
         self._now.update(changes)

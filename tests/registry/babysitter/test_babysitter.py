@@ -6,94 +6,106 @@ import json
 import os
 import signal
 import socket
+import sys
 import threading
 import time
+from collections.abc import Iterator
+from copy import deepcopy
 from pathlib import Path
 
 import psutil
 import pytest
 
+from demo.llama import MODEL
 from tests.polling import until
-from tests.processes import running
-from tests.registry.babysitter.nursery import NAME, ask, free_ports, nursery
+from tests.processes import program, running
+from tests.registry.babysitter.nursery import AI_SERVER, NAME, Control, Nursery, ask, free_ports, nursery
 from tests.registry.services.stand_in import Asked, StandIn, serving
 
 BEATS = ("POST /services/tiny/heartbeat", "POST /services/tiny-server/heartbeat")
 A_TREE = "python3 -S {server} {{port}} {control} & setsid sleep 1000 & (setsid sleep 1001 &); wait"
 
 
-def test_both_entries_are_registered_and_kept_alive(tmp_path: Path) -> None:
-    """The babysitter and its server are in the registry as the original's are, with the server's models, and send
-    heartbeats."""
-    with nursery(tmp_path) as one:
-        one.is_well()
-        until(lambda: all(len(one.registry.lines(beat)) > 1 for beat in BEATS), "both send heartbeats")
-        own, server = one.registry.services[NAME], one.registry.services[f"{NAME}-server"]
-        assert (own["host"], own["port"], own["hostname"]) == ("127.0.0.1", one.port + 1, "127.0.0.1")
-        assert (own["url"], own["status"]) == (f"http://127.0.0.1:{one.port + 1}", "running")
-        assert own["metadata"].pop("started_at")
-        assert own["metadata"] == {"type": "command", "babysitter": "enhanced"}
-        assert (server["host"], server["port"], server["url"]) == ("127.0.0.1", one.port, f"http://127.0.0.1:{one.port}")
-        assert server["metadata"].pop("started_at")
-        assert server["metadata"] == {
-            "type": "openai-api",
-            "parent_service": NAME,
-            "babysitter": "enhanced",
-            "models": ["a", "b"],
-            "models_list": [{"id": "a", "object": "model"}, {"id": "b", "object": "model"}],
-        }
-        assert len(one.registry.lines("POST /services ")) == 0
-        assert one.registry.lines("POST /services").count("POST /services") == 2
+@pytest.fixture(scope="module")
+def well(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Nursery]:
+    """A babysitter that tests share which leave it as well as it was."""
+    folder = tmp_path_factory.mktemp("well")
+    with nursery(folder, environment={"ACTOR_REGISTRY_ADMIN_KEY": "secret"}) as one:
+        yield one
 
 
-def test_pages_of_the_babysitter(tmp_path: Path) -> None:
+def test_both_entries_are_registered_and_kept_alive(well: Nursery) -> None:
+    """The babysitter and its server are in the registry as the original's are, and send heartbeats."""
+    well.is_well()
+    until(lambda: all(len(well.registry.lines(beat)) > 1 for beat in BEATS), "both send heartbeats")
+    own, server = (deepcopy(well.registry.services[name]) for name in (NAME, f"{NAME}-server"))
+    assert (own["host"], own["port"], own["hostname"]) == ("127.0.0.1", well.port + 1, "127.0.0.1")
+    assert (own["url"], own["status"]) == (f"http://127.0.0.1:{well.port + 1}", "running")
+    assert own["metadata"].pop("started_at")
+    assert own["metadata"] == {"type": "command", "babysitter": "enhanced"}
+    assert (server["host"], server["port"]) == ("127.0.0.1", well.port)
+    assert server["url"] == f"http://127.0.0.1:{well.port}"
+    assert server["metadata"].pop("started_at")
+    assert server["metadata"] == {
+        "type": "openai-api",
+        "parent_service": NAME,
+        "babysitter": "enhanced",
+        "models": ["a", "b"],
+        "models_list": [{"id": "a", "object": "model"}, {"id": "b", "object": "model"}],
+    }
+    assert well.registry.lines().count("POST /services") == 2
+
+
+def test_pages_of_the_babysitter(well: Nursery) -> None:
     """`/health`, `/models` and `/info` have the original's keys; other pages are 404, other methods 405."""
-    with nursery(tmp_path) as one:
-        one.is_well()
-        health = one.page("/health?x=1")
-        assert health is not None
-        assert health.headers["content-type"] == "application/json"
-        assert health.body.pop("timestamp") > 1e9
-        assert health.body == {
-            "status": "healthy",
-            "service": NAME,
-            "babysitter": "enhanced",
-            "infinilm_server_running": True,
-            "infinilm_server_port": one.port,
-        }
-        models = one.page("/models")
-        assert models is not None
-        assert [model["id"] for model in models.body["data"]] == ["a", "b"]
-        info = one.page("/info")
-        assert info is not None
-        assert info.body.pop("uptime") >= 0
-        assert info.body.pop("metadata")["babysitter"] == "enhanced"
-        assert info.body == {
-            "name": NAME,
-            "host": "127.0.0.1",
-            "port": one.port + 1,
-            "url": f"http://127.0.0.1:{one.port + 1}",
-            "service_type": "command",
-            "infinilm_server_port": one.port,
-            "restart_count": 0,
-        }
-        missing, wrong = one.page("/nothing"), one.page("/health", "POST")
-        assert missing is not None
-        assert wrong is not None
-        assert (missing.status, wrong.status, wrong.headers["allow"]) == (404, 405, "GET,HEAD")
-        assert "error" in missing.body
-        assert "error" in wrong.body
+    well.is_well()
+    health = well.page("/health?x=1")
+    assert health is not None
+    assert health.headers["content-type"] == "application/json"
+    assert health.body.pop("timestamp") > 1e9
+    assert health.body == {
+        "status": "healthy",
+        "service": NAME,
+        "babysitter": "enhanced",
+        "infinilm_server_running": True,
+        "infinilm_server_port": well.port,
+    }
+    models = well.page("/models")
+    assert models is not None
+    assert [model["id"] for model in models.body["data"]] == ["a", "b"]
+    info = well.page("/info")
+    assert info is not None
+    assert info.body.pop("uptime") >= 0
+    assert info.body.pop("metadata")["babysitter"] == "enhanced"
+    assert info.body == {
+        "name": NAME,
+        "host": "127.0.0.1",
+        "port": well.port + 1,
+        "url": f"http://127.0.0.1:{well.port + 1}",
+        "service_type": "command",
+        "infinilm_server_port": well.port,
+        "restart_count": 0,
+    }
+    missing, wrong = well.page("/nothing"), well.page("/health", "POST")
+    assert missing is not None
+    assert wrong is not None
+    assert (missing.status, wrong.status, wrong.headers["allow"]) == (404, 405, "GET,HEAD")
+    assert "error" in missing.body
+    assert "error" in wrong.body
 
 
 def test_server_that_is_not_ready_is_not_registered(tmp_path: Path) -> None:
     """While it loads, by its list of models or by its `/health`, it gets no entry and `/health` is 503; then both."""
     with nursery(tmp_path, status=503) as one:
         until(lambda: one.registry.services.get(NAME), "the babysitter is registered")
-        for loading in ({"status": 503}, {"status": 200, "health": 503}):
-            one.control.tell(**loading)
-            seen = len(one.registry.lines(BEATS[0]))
-            until(lambda seen=seen: len(one.registry.lines(BEATS[0])) > seen + 2, "time goes on")  # type: ignore[misc]
-            assert (one.health(), one.status()) == (503, "")
+        until(lambda: one.control.asked("/models") >= 2, "it was asked for its models twice")
+        assert (one.health(), one.status()) == (503, "")
+        one.control.tell(health=503)
+        for change in ({}, {"status": 200}):
+            one.control.tell(**change)
+            before = one.control.asked("/health")
+            until(lambda before=before: one.control.asked("/health") >= before + 2, "it was asked since")  # type: ignore[misc]
+        assert (one.health(), one.status()) == (503, "")
         models = one.page("/models")
         assert models is not None
         assert (models.status, list(models.body)) == (503, ["error"])
@@ -109,14 +121,15 @@ def test_server_without_a_list_of_models(tmp_path: Path, status: int) -> None:
         assert "models" not in one.registry.services[f"{NAME}-server"]["metadata"]
 
 
-def test_other_models_are_registered(tmp_path: Path) -> None:
+def test_other_models_are_registered(well: Nursery) -> None:
     """A server that changes its models has other ones in the registry soon."""
-    with nursery(tmp_path) as one:
-        one.is_well()
-        one.control.tell(models=["c"])
-        entry = one.registry.services[f"{NAME}-server"]
-        until(lambda: entry["metadata"]["models"] == ["c"], "the new models are registered")
-        assert entry["metadata"]["models_list"] == [{"id": "c", "object": "model"}]
+    well.is_well()
+    well.control.tell(models=["c"])
+    entry = well.registry.services[f"{NAME}-server"]
+    until(lambda: entry["metadata"]["models"] == ["c"], "the new models are registered")
+    assert entry["metadata"]["models_list"] == [{"id": "c", "object": "model"}]
+    well.control.tell(models=["a", "b"])
+    until(lambda: entry["metadata"]["models"] == ["a", "b"], "the old models are registered again")
 
 
 def test_killed_server_is_restarted(tmp_path: Path) -> None:
@@ -143,10 +156,10 @@ def test_killed_server_is_restarted(tmp_path: Path) -> None:
 
 def test_nothing_of_a_crashed_server_is_left(tmp_path: Path) -> None:
     """What the command had started is gone before it is started again, wherever it had put itself."""
-    script = A_TREE.format(server=Path(__file__).with_name("ai_server.py"), control=tmp_path / "control.json")
+    script = A_TREE.format(server=AI_SERVER, control=tmp_path / "control.json")
     with nursery(tmp_path, command=["sh", "-c", script]) as one:
         one.is_well()
-        first = [pid for pid in one.run.descendants()]
+        first = one.run.descendants()
         assert len(first) == 5  # the guardian, the shell, the server and two that sleep
         os.kill(one.pids()[0], signal.SIGKILL)
         until(lambda: len(one.pids()) == 2, "it was started again")
@@ -157,7 +170,7 @@ def test_nothing_of_a_crashed_server_is_left(tmp_path: Path) -> None:
 @pytest.mark.parametrize("victim", ["babysitter", "guardian"])
 def test_no_orphans(tmp_path: Path, victim: str) -> None:
     """SIGKILL of the babysitter ends the whole tree below it; of the guardian, it is ended and started again."""
-    script = A_TREE.format(server=Path(__file__).with_name("ai_server.py"), control=tmp_path / "control.json")
+    script = A_TREE.format(server=AI_SERVER, control=tmp_path / "control.json")
     with nursery(tmp_path, command=["sh", "-c", script]) as one:
         one.is_well()
         tree = one.run.descendants()
@@ -207,13 +220,12 @@ def test_server_that_is_never_ready_is_restarted(tmp_path: Path) -> None:
         assert one.status() == ""
 
 
-def test_registry_that_forgot(tmp_path: Path) -> None:
+def test_registry_that_forgot(well: Nursery) -> None:
     """After a 404 both are registered again, the server with its models."""
-    with nursery(tmp_path) as one:
-        one.is_well()
-        one.registry.services.clear()
-        until(lambda: len(one.registry.services) == 2, "both are registered again")
-        assert one.registry.services[f"{NAME}-server"]["metadata"]["models"] == ["a", "b"]
+    well.is_well()
+    well.registry.services.clear()
+    until(lambda: len(well.registry.services) == 2, "both are registered again")
+    assert well.registry.services[f"{NAME}-server"]["metadata"]["models"] == ["a", "b"]
 
 
 def test_registry_that_comes_later(tmp_path: Path) -> None:
@@ -306,12 +318,89 @@ def test_command_that_is_not_there(tmp_path: Path) -> None:
         )
 
 
-def test_server_sees_its_port_and_no_key(tmp_path: Path) -> None:
+def test_server_sees_its_port_and_no_key(well: Nursery) -> None:
     """Its port is in its environment, the admin key is not; the registry gets the key."""
-    with nursery(tmp_path, environment={"ACTOR_REGISTRY_ADMIN_KEY": "secret"}) as one:
-        one.is_well()
-        seen = ask(f"http://127.0.0.1:{one.port}/seen")
+    well.is_well()
+    seen = ask(f"http://127.0.0.1:{well.port}/seen")
+    assert seen is not None
+    assert seen.body["environment"]["PORT"] == str(well.port)
+    assert "secret" not in json.dumps(seen.body)
+    assert {asked.headers.get("authorization") for asked in well.registry.asked} == {"Bearer secret"}
+
+
+def test_file_of_the_original(tmp_path: Path) -> None:
+    """A file needs no command; what it says of metadata goes over the server's entry; 0.0.0.0 is not registered."""
+    port, control = free_ports(), Control(tmp_path / "control.json")
+    file = tmp_path / "one.toml"
+    file.write_text(
+        f"""
+        name = "of-the-file"
+        host = "0.0.0.0"
+        port = {port}
+        router_url = "http://localhost:1"
+        [babysitter]
+        heartbeat_interval = 1
+        [backend]
+        type = "command"
+        command = "{sys.executable} -S {AI_SERVER}"
+        args = ["{port}", "{control.path}", "a b"]
+        work_dir = "{tmp_path}"
+        env = {{ WORD = "two words" }}
+        [metadata]
+        cache_type = "static"
+        models = ["declared"]
+        """
+    )
+    registry = StandIn()
+    with (
+        serving(registry) as url,
+        program("-m", "registry", "run", "--config-file", str(file), "--registry", url) as run,
+    ):
+        until(lambda: len(registry.services) == 2, "both are registered")
+        entry = registry.services["of-the-file-server"]
+        assert (entry["host"], entry["url"]) == ("127.0.0.1", f"http://127.0.0.1:{port}")
+        assert entry["metadata"]["cache_type"] == "static"
+        assert entry["metadata"]["models"] == ["declared"]
+        assert entry["metadata"]["parent_service"] == "of-the-file"
+        assert registry.services["of-the-file"]["metadata"]["config_file"] == str(file)
+        seen = ask(f"http://127.0.0.1:{port}/seen")
         assert seen is not None
-        assert seen.body["environment"]["PORT"] == str(one.port)
-        assert "secret" not in json.dumps(seen.body)
-        assert {asked.headers.get("authorization") for asked in one.registry.asked} == {"Bearer secret"}
+        assert seen.body["argv"][1:] == [str(port), str(control.path), "a b"]
+        assert (seen.body["cwd"], seen.body["environment"]["WORD"]) == (str(tmp_path), "two words")
+        run.kill(signal.SIGTERM)
+        assert run.ends() == 0
+
+
+def test_real_server(tmp_path: Path) -> None:
+    """A llama.cpp server behind a pipe of a shell is registered with its real model, and ends with the babysitter."""
+    script = "sleep infinity | exec python -m demo.llama --port {port} --slots 1 --context 256"
+    path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
+    with nursery(tmp_path, command=["sh", "-c", script], environment={"PATH": path}) as one:
+        until(lambda: one.health() == 200, "the model is loaded", 60)
+        until(lambda: one.status() == "running", "it is registered")
+        metadata = one.registry.services[f"{NAME}-server"]["metadata"]
+        assert metadata["models"] == [MODEL]
+        assert metadata["models_list"][0]["object"] == "model"
+        one.run.kill()
+        one.run.leaves_nothing_running()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        ([], "--name is missing: by which name is the service to be registered?"),
+        (["--name", "x", "--port", "65535", "--", "a"], "port: Input should be less than or equal to 65534"),
+        (["--name", "x", "--port", "x", "--", "a"], "Invalid value for '--port': "),
+        (["--config-file", "/no/such.toml"], "/no/such.toml cannot be read: No such file or directory"),
+        (
+            ["--name", "x", "--port", "1", "--listen", "192.0.2.1", "--", "a"],
+            "port 2 cannot be listened at on 192.0.2.1",
+        ),
+    ],
+)
+def test_wrong_use(arguments: list[str], said: str) -> None:
+    """Each mistake is told in one sentence."""
+    with program("-m", "registry", "run", *arguments) as run:
+        assert run.ends() in {1, 2}
+        (line,) = run.stderr.splitlines()
+        assert line.startswith(f"actor-registry: {said}")
