@@ -369,15 +369,9 @@ class Owner:
                 self._engine.cancel(session, number)
             case Inspect(number):
                 self._engine.reply(session, number, self.statistics())
-            case Watch():
+            case Watch() | Follow() | Sync():
                 if not member.gone:
-                    self._engine.observers.watch(session, frame)
-            case Follow():
-                if not member.gone:
-                    self._engine.observers.follow(session, frame)
-            case Sync():
-                if not member.gone:
-                    self._engine.observers.sync(session, frame)
+                    self._engine.observers.hear(session, frame)
             case Bye():
                 member.left = True
 

@@ -84,6 +84,11 @@ class Replica:
         """The records of a view by key, in the owner's order; not to be changed."""
         return self._views[view].rows
 
+    @property
+    def revision(self) -> int | None:
+        """That of the durable views; None if they are not whole."""
+        return self._revision
+
     def statistics(self) -> ReplicaStatistics:
         """A snapshot."""
         return ReplicaStatistics(

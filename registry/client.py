@@ -30,6 +30,7 @@ from registry.operations import (
     results_of,
 )
 from registry.replica import BackendReplica
+from registry.state.service_records import ServiceView
 from registry.watching import AsyncChanges, Changes, HistoryReading
 
 T = TypeVar("T")
@@ -59,6 +60,32 @@ class Registry(Operations, BlockingFace):
         return call.read(
             self._client.ask(call.command, timeout=call.timeout, changes=call.changes, on_orphan=call.on_orphan)
         )
+
+    def sync(self, *, timeout: float = DEFAULT_TIMEOUT_S) -> None:
+        """Bring this process's copy up to date: it then shows all that any process was answered before.
+
+        From the first call on this process keeps a copy. Reads with `fresh=True` do this by themselves.
+
+        Args:
+            timeout: Longest wait in seconds.
+
+        Raises:
+            CallError: No answer; see `actors.errors`.
+        """
+        self._client.sync(timeout=timeout)
+
+    def list_services(self, *, status: str | None = None, healthy: bool | None = None) -> list[ServiceView]:
+        """The services that are all of what is given, as they are now, in order of their first registration.
+
+        Args:
+            status: Their own word.
+            healthy: Whether it is `running` and their latest heartbeat young enough.
+
+        Raises:
+            InvalidField: An argument is of a wrong type.
+        """
+        self.sync()
+        return self.copy.services.list(status=status, healthy=healthy)
 
     def batch(
         self, calls: Sequence[Call[Any]], *, atomic: bool = False, timeout: float = DEFAULT_TIMEOUT_S
@@ -147,7 +174,7 @@ class Registry(Operations, BlockingFace):
 
     @property
     def replica(self) -> ReplicaStatistics:
-        """A snapshot of this process's copy of the backends: whether there is one, and how old it is."""
+        """A snapshot of this process's copy of the registry: whether there is one, and how old it is."""
         return self.copy.statistics()
 
     @property
@@ -193,6 +220,15 @@ class AsyncRegistry(Operations, AsyncFace):
         return call.read(
             await self._client.ask(call.command, timeout=call.timeout, changes=call.changes, on_orphan=call.on_orphan)
         )
+
+    async def sync(self, *, timeout: float = DEFAULT_TIMEOUT_S) -> None:
+        """Bring this process's copy up to date; see `Registry.sync`. It is so in the step of the loop that follows."""
+        await self._client.sync(timeout=timeout)
+
+    async def list_services(self, *, status: str | None = None, healthy: bool | None = None) -> list[ServiceView]:
+        """The services that are all of what is given, as they are now; see `Registry.list_services`."""
+        await self.sync()
+        return self.copy.services.list(status=status, healthy=healthy)
 
     async def batch(
         self, calls: Sequence[Call[Any]], *, atomic: bool = False, timeout: float = DEFAULT_TIMEOUT_S
@@ -257,7 +293,7 @@ class AsyncRegistry(Operations, AsyncFace):
 
     @property
     def replica(self) -> ReplicaStatistics:
-        """A snapshot of this process's copy of the backends: whether there is one, and how old it is."""
+        """A snapshot of this process's copy of the registry: whether there is one, and how old it is."""
         return self.copy.statistics()
 
     @property

@@ -67,7 +67,7 @@ class RegistryActor(Actor):
             for part in (self.backends, self.leases, self.line, self.traffic, self.services, self.health)
             for table in part.tables
         )
-        self._views = views(self.backends, self.leases)
+        self._views = views(self.backends, self.leases, self.services)
         self._handlers: dict[type, Callable[[Any, Context], Any]] = {
             c.AddBackend: self._add_backend,
             c.PutBackend: self._put_backend,

@@ -1,9 +1,9 @@
-"""A worker process's own copy of the backends, for reads at the speed of a dictionary."""
+"""A worker process's own copy of the registry, for reads at the speed of a dictionary."""
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from contextlib import AbstractContextManager, nullcontext
 from datetime import UTC, datetime
 from typing import Any
@@ -12,9 +12,10 @@ from actors.client import Client
 from actors.clock import Clock, SystemClock
 from actors.replica import Replica
 from actors.statistics import ReplicaStatistics
-from registry.kinds import BackendStatus
-from registry.models import BackendView
+from registry.kinds import BackendStatus, BackendType
+from registry.models import BackendList, BackendView
 from registry.operations.calls import ASK
+from registry.service_replica import ServiceReplica
 from registry.state.records import BackendRecord, BackendState
 from registry.urls import normalise_url
 from registry.views import BACKENDS, COUNTS, TYPES, CountsRecord
@@ -38,10 +39,13 @@ class BackendReplica:
 
     Attributes:
         replica: The copy.
+        services: The services in it.
     """
 
     def __init__(self, clock: Clock | None = None) -> None:
-        self.replica = Replica(TYPES, clock or SystemClock(), self)
+        clock = clock or SystemClock()
+        self.replica = Replica(TYPES, clock, self)
+        self.services = ServiceReplica(self.replica, clock)
         self._refresh: Callable[[], bool] = bool
         self._lock: Callable[[], AbstractContextManager[Any]] = nullcontext
         self._views: dict[str, BackendView] = {}
@@ -55,7 +59,7 @@ class BackendReplica:
         """Say who keeps the copy up to date, and whose lock protects it."""
         self._refresh = refresh
         if client is not None:
-            self._lock = lambda: client.lock
+            self._lock = self.services.lock = lambda: client.lock
 
     def is_current(self) -> bool:
         """Take in what has come; whether reads can be answered from here."""
@@ -100,6 +104,33 @@ class BackendReplica:
             records, views = self._records, self._views
             return [views.get(id) or self._view(records[id]) for id in self._by_model.get(model_id, ())]
 
+    def list_backends(
+        self, *, model: Any = None, status: Any = None, backend_type: Any = None, label: Any = None
+    ) -> Any:
+        """The backends that are all of what is given, and the revision."""
+        if not (
+            (model is None or _is_text(model, MAX_MODEL_ID))
+            and (status is None or isinstance(status, BackendStatus))
+            and (backend_type is None or isinstance(backend_type, BackendType))
+            and (not label or _are_texts(label))
+        ):
+            return ASK
+        wanted = dict(label or {}).items()
+        with self._lock():
+            if self.replica.revision is None:
+                return ASK  # somebody was interrupted
+            found = tuple(
+                self._view(record)
+                for record in self._having(model)
+                if (status is None or record.status is status)
+                and (backend_type is None or record.backend_type is backend_type)
+                and wanted <= record.labels.items()
+            )
+            return BackendList.model_construct(revision=self.replica.revision, backends=found)
+
+    def _having(self, model: str | None) -> Iterable[BackendRecord]:
+        return self._all() if model is None else [self._records[id] for id in self._by_model.get(model, ())]
+
     def get_models(self) -> Any:
         """Sorted ids of the models that healthy backends have."""
         with self._lock():
@@ -140,11 +171,15 @@ class BackendReplica:
 
     def changed(self, view: str, key: str, record: Any) -> None:
         """See `actors.replica.Listener`."""
-        before = self._views.pop(key, None)
         if view == COUNTS.name:
+            before = self._views.pop(key, None)
             if before is not None:
                 self._outdated[key] = before
-            return
+        elif view == BACKENDS.name:
+            self._backend_changed(key, record)
+
+    def _backend_changed(self, key: str, record: BackendRecord | None) -> None:
+        self._views.pop(key, None)
         self._outdated.pop(key, None)
         known = self._records.pop(key, None)
         if known is not None:
@@ -155,8 +190,9 @@ class BackendReplica:
 
     def cleared(self, view: str) -> None:
         """See `actors.replica.Listener`."""
-        self._views.clear()
-        self._outdated.clear()
+        if view in (BACKENDS.name, COUNTS.name):
+            self._views.clear()
+            self._outdated.clear()
         if view == BACKENDS.name:
             self._records.clear()
             self._by_model.clear()
@@ -185,6 +221,12 @@ class BackendReplica:
 
 def _is_text(value: Any, longest: int) -> bool:
     return isinstance(value, str) and 0 < len(value) <= longest
+
+
+def _are_texts(labels: Any) -> bool:
+    return isinstance(labels, dict) and all(
+        _is_text(name, MAX_ID) and isinstance(value, str) for name, value in labels.items()
+    )
 
 
 def _models(record: BackendRecord | None) -> set[str]:

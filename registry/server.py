@@ -20,8 +20,7 @@ from registry.config import Config
 from registry.directory import StateDirectory, default_directory
 from registry.discovery.process import DiscoveryStart
 from registry.gateway.http1.limits import ServerLimits, UpstreamLimits
-from registry.gateway.process import GatewayStart
-from registry.gateway.settings import GatewaySettings
+from registry.gateway.settings import GatewaySettings, GatewayStart
 from registry.health.process import HealthStart
 from registry.logs import LogSettings, configure
 from registry.server_file import NAME

@@ -12,6 +12,8 @@ from actors.views import View, ViewType
 from registry.state.backends import Backends
 from registry.state.leases import Leases
 from registry.state.records import BackendRecord, CountersRecord
+from registry.state.service_records import BeatRecord, BeatView, ServiceRecord
+from registry.state.services import Services
 
 
 class CountsRecord(msgspec.Struct, frozen=True, array_like=True):
@@ -27,10 +29,14 @@ BACKENDS = ViewType("backends", str, BackendRecord, durable=True)
 COUNTS = ViewType("counts", str, CountsRecord, durable=False)
 """Only of backends of which something was counted."""
 
-TYPES = (BACKENDS, COUNTS)
+SERVICES = ViewType("services", str, ServiceRecord, durable=True)
+BEATS = ViewType("beats", str, BeatView, durable=False, lazy=True)
+"""The latest sign of life of each service: thousands a second, and looked at when services are listed."""
+
+TYPES = (BACKENDS, COUNTS, SERVICES, BEATS)
 
 
-def views(backends: Backends, leases: Leases) -> tuple[View[Any, Any], ...]:
+def views(backends: Backends, leases: Leases, services: Services) -> tuple[View[Any, Any], ...]:
     """The views of an owner's state."""
     pending = backends.pending
 
@@ -41,6 +47,10 @@ def views(backends: Backends, leases: Leases) -> tuple[View[Any, Any], ...]:
             return CountsRecord(requests) if requests else None
         return _counts(requests, counters)
 
+    def beat(name: str) -> BeatView | None:
+        latest: BeatRecord | None = services.beats.get(name)
+        return None if latest is None else BeatView(latest.wall_s, services.fresh_until(latest))
+
     touched = {
         backends.counters.name: lambda change: (change.key,),
         pending.raw.name: lambda change: (change.key[0],),
@@ -49,6 +59,8 @@ def views(backends: Backends, leases: Leases) -> tuple[View[Any, Any], ...]:
     return (
         View.of_table(BACKENDS, backends.records),
         View(COUNTS, touched, counts, lambda: {*pending, *backends.counters}),
+        View.of_table(SERVICES, services.records),
+        View(BEATS, {services.beats.name: lambda change: (change.key,)}, beat, lambda: services.beats),
     )
 
 

@@ -12,6 +12,7 @@ import pytest
 from registry import Backend, BackendStatus, Model, Registry, Supervisor
 from registry.config import BackendConfig, Config, load_config
 from tests.processes import ROOT, program
+from tests.registry.services.stand_in import StandIn, serving
 
 PAGES = ("README.md", *(f"docs/{name}.md" for name in ("cli", "http", "python", "settings")))
 """Where examples stand."""
@@ -95,6 +96,23 @@ def test_the_short_python_examples_run(capsys: pytest.CaptureFixture[str]) -> No
     assert lease == "llama http://a:8000"
     assert "pending_requests=0 total_requests=2" in backend
     assert [line.split()[-1] for line in changes] == ["AddBackend", "Batch"]
+
+
+@pytest.mark.parametrize(
+    ("holding", "printed"),
+    [("with (\n    ServiceClient", "registered ['llama']\n"), ("AsyncServiceClient", "healthy\n")],
+)
+def test_the_examples_of_services(tmp_path: Path, holding: str, printed: str) -> None:
+    """They keep themselves registered at a registry, and unregister themselves."""
+    stand_in = StandIn()
+    with serving(stand_in) as url:
+        script = tmp_path / "example.py"
+        script.write_text(block("python", holding).replace("http://127.0.0.1:8081", url))
+        with program(str(script)) as run:
+            assert run.ends(30) == 0, run.stderr
+            assert run.stdout == printed
+    assert stand_in.lines("POST") == ["POST /services"]
+    assert stand_in.services == {}
 
 
 def test_the_python_example_runs_and_ends(tmp_path: Path) -> None:

@@ -250,9 +250,16 @@ class Engine:
         for call in [call for call, deadline_s in self._waiting.items() if deadline_s < now]:
             self._give_up(call, "it waited in vain until its deadline; nothing was changed")
         self._happen(0, "tick", self.actor.tick)
-        for event in self.actor.due(self._context((0, 0), 0.0)):
-            self._happen(0, "tick", event)
+        self._do_what_is_due()
         self._saving.tick(now)
+
+    def _do_what_is_due(self) -> None:
+        try:
+            for event in self.actor.due(self._context((0, 0), 0.0)):
+                self._happen(0, "tick", event)
+        except Exception:
+            # As of an event itself: nobody asked for this, and the owner must go on.
+            logger.exception("the actor failed to say what is due")
 
     def reply(self, session: int, number: int, result: Any) -> None:
         """Answer a question about the owner itself, which is no command."""

@@ -34,6 +34,16 @@ class Observers:
         self.publisher = Publisher(views, clock)
         self.active = False
 
+    def hear(self, session: int, frame: Watch | Follow | Sync) -> None:
+        """A session wants to hear of something."""
+        match frame:
+            case Watch():
+                self.watch(session, frame)
+            case Follow():
+                self.follow(session, frame)
+            case Sync():
+                self.sync(session, frame)
+
     def watch(self, session: int, watch: Watch) -> None:
         """A session asks what has changed."""
         self.watchers.watch(session, watch)

@@ -14,24 +14,10 @@ from actors.processes.child import Child
 from registry.api.app import create_app
 from registry.client import AsyncRegistry
 from registry.gateway.app import Gateway
-from registry.gateway.settings import GatewaySettings
-from registry.logs import LogSettings, configure
+from registry.gateway.settings import GatewayStart
+from registry.logs import configure
 
 logger = logging.getLogger(__name__)
-
-
-class GatewayStart(msgspec.Struct, frozen=True):
-    """The payload of a gateway process; it also carries the listening socket.
-
-    Attributes:
-        settings: What the gateway is told.
-        logs: How it logs.
-        drain_s: How long streams may go on after it was told to stop, in seconds.
-    """
-
-    settings: GatewaySettings
-    logs: LogSettings
-    drain_s: float
 
 
 def run(child: Child) -> None:

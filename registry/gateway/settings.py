@@ -8,6 +8,7 @@ import msgspec
 
 from registry.addresses import AddressSettings
 from registry.gateway.http1.limits import ServerLimits, UpstreamLimits
+from registry.logs import LogSettings
 
 
 class GatewaySettings(msgspec.Struct, frozen=True, kw_only=True):
@@ -49,3 +50,17 @@ class GatewaySettings(msgspec.Struct, frozen=True, kw_only=True):
     def __repr__(self) -> str:
         # Keys must not reach a log by way of a traceback or a debug line.
         return f"GatewaySettings(name={self.name!r}, loopback={self.loopback}, api_keys=<{len(self.api_keys)}>)"
+
+
+class GatewayStart(msgspec.Struct, frozen=True):
+    """The payload of a gateway process; it also carries the listening socket.
+
+    Attributes:
+        settings: What the gateway is told.
+        logs: How it logs.
+        drain_s: How long streams may go on after it was told to stop, in seconds.
+    """
+
+    settings: GatewaySettings
+    logs: LogSettings
+    drain_s: float

@@ -17,7 +17,7 @@ from registry.health.prober import Prober
 from registry.logs import LogSettings, configure
 
 QUIET_S = 0.3
-"""Nothing to probe for so long after the start means that there is nothing yet."""
+"""Nothing to probe for so long after the start means that there is nothing yet, if nobody has named a backend."""
 
 FIRST_FINDINGS_S = 2.0
 """How long the start of a server may wait for the first findings, in seconds."""
@@ -58,8 +58,9 @@ async def _check(child: Child, start: HealthStart) -> None:
     registry = AsyncRegistry(child.channel)
     prober = Prober(AddressRules.of(start.addresses), start.api_keys, start.timeout_s)
     checker = Checker(registry, prober.probe)
+    named = bool(start.addresses.exempt)
     checking = asyncio.create_task(checker.run())
-    announcing = asyncio.create_task(_announce(child, checker))
+    announcing = asyncio.create_task(_announce(child, checker, FIRST_FINDINGS_S if named else QUIET_S))
     stop = asyncio.create_task(stopped.wait())
     await asyncio.wait([checking, stop], return_when=asyncio.FIRST_COMPLETED)
     if checking.done():
@@ -70,11 +71,11 @@ async def _check(child: Child, start: HealthStart) -> None:
     registry.close()
 
 
-async def _announce(child: Child, checker: Checker) -> None:
+async def _announce(child: Child, checker: Checker, quiet_s: float) -> None:
     """Say that this process works when the first findings are there, so that what is alive is routable then."""
     with contextlib.suppress(TimeoutError):
-        async with asyncio.timeout(QUIET_S):
-            await checker.begun.wait()
         async with asyncio.timeout(FIRST_FINDINGS_S):
+            async with asyncio.timeout(quiet_s):
+                await checker.begun.wait()
             await checker.idle.wait()
     child.ready()

@@ -10,7 +10,7 @@ from msgspec import UNSET, UnsetType
 from registry import commands as c
 from registry.kinds import BackendStatus, BackendType
 from registry.models import Backend, BackendList, BackendView, Model
-from registry.operations.calls import Call, all_checked, checked, none, operation, reader, reading
+from registry.operations.calls import Call, all_checked, checked, listing, none, operation, reader, reading
 from registry.state.records import BackendListing, BackendState
 
 _bool = reader(bool)
@@ -40,7 +40,7 @@ def _list(raw: msgspec.Raw) -> BackendList:
 
 
 class BackendOperations:
-    """Operations on backends. What takes `fresh` is answered from this process's own copy unless that is set."""
+    """Operations on backends. What takes `fresh` is read from this process's own copy, up to date if that is set."""
 
     @operation
     @staticmethod
@@ -154,25 +154,25 @@ class BackendOperations:
         """A backend, or None."""
         return Call(c.GetBackend(id), _view_or_none, changes=False)
 
-    @reading
+    @listing
     @staticmethod
     def get_all_backends(*, fresh: bool = False) -> Call[list[BackendView]]:  # noqa: ARG004 - for `reading`
         """All backends, in order of their arrival, at one moment."""
         return Call(c.GetBackends(), _views, changes=False)
 
-    @reading
+    @listing
     @staticmethod
     def get_healthy_backends(*, fresh: bool = False) -> Call[list[BackendView]]:  # noqa: ARG004 - for `reading`
         """The backends that may be given requests."""
         return Call(c.GetBackends(status=BackendStatus.HEALTHY), _views, changes=False)
 
-    @reading
+    @listing
     @staticmethod
     def get_backends_for_model(model_id: str, *, fresh: bool = False) -> Call[list[BackendView]]:  # noqa: ARG004 - for `reading`
         """The backends that have a model, whatever their status, in the order in which they came to have it."""
         return Call(c.GetBackends(model=model_id), _views, changes=False)
 
-    @operation
+    @listing
     @staticmethod
     def list_backends(
         *,
@@ -180,19 +180,21 @@ class BackendOperations:
         status: BackendStatus | None = None,
         backend_type: BackendType | None = None,
         label: Mapping[str, str] | None = None,
+        fresh: bool = True,  # noqa: ARG004 - for `listing`
     ) -> Call[BackendList]:
-        """The backends that are all of what is given, and the revision at that moment, as the owner has them.
+        """The backends that are all of what is given, and the revision at that moment.
 
         Args:
             model: They have this model.
             status: They are in this status.
             backend_type: They are of this type.
             label: They have all these labels.
+            fresh: Whether the copy that they are read from is brought up to date before.
         """
         command = c.ListBackends(model, status, backend_type, dict(label or {}))
         return Call(command, _list, changes=False)
 
-    @reading
+    @listing
     @staticmethod
     def get_models(*, fresh: bool = False) -> Call[list[str]]:  # noqa: ARG004 - for `reading`
         """Sorted ids of the models that healthy backends have."""

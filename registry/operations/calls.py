@@ -138,6 +138,10 @@ class BlockingFace:
         """Ask, wait, and read the answer."""
         raise NotImplementedError
 
+    def sync(self) -> None:
+        """Bring the copy up to date."""
+        raise NotImplementedError
+
 
 class AsyncFace:
     """A face whose operations are awaited.
@@ -150,6 +154,10 @@ class AsyncFace:
 
     async def perform(self, call: Call[T]) -> T:
         """Ask, await, and read the answer."""
+        raise NotImplementedError
+
+    async def sync(self) -> None:
+        """Bring the copy up to date."""
         raise NotImplementedError
 
 
@@ -214,38 +222,66 @@ class operation(Generic[P, T]):  # noqa: N801 - used as a decorator
 
 
 class reading(operation[P, T]):  # noqa: N801 - used as a decorator
-    """An operation that is answered from this process's copy; `fresh=True` asks the owner.
+    """An operation that is answered from this process's copy; `fresh=True` brings that up to date before.
 
-    The owner is asked as well while there is no whole copy. The copy has what this process has changed, and what
-    others have a few hundredths of a second later; after any answer of the owner it has every durable change before it.
+    The copy has what this process has changed, and what others have a few hundredths of a second later; after any
+    answer of the owner it has every durable change before it. While there is no whole copy the owner is asked.
     """
 
+    needs_copy = False
+    """Whether what is fresh is read from the copy even if this process has none yet, and must wait for it."""
+
     def _method(self, face: BlockingFace | AsyncFace) -> Callable[..., Any]:
-        make = self._make
-        copy = face.copy
-        replica, is_current = copy.replica, copy.is_current
-        read = getattr(copy, self._name)
-        if isinstance(face, BlockingFace):
-            perform = face.perform
+        by_default: bool = inspect.signature(self._make).parameters["fresh"].default
+        read = getattr(face.copy, self._name)
+        return (self._blocking if isinstance(face, BlockingFace) else self._awaited)(face, read, by_default)
 
-            def method(*args: Any, fresh: bool = False, **kwargs: Any) -> Any:
-                if not fresh and (monotonic() < replica.current_until or is_current()):
-                    found = read(*args, **kwargs)
-                    if found is not ASK:
-                        return found
-                return perform(make(*args, **kwargs))
+    def _blocking(self, face: Any, read: Callable[..., Any], by_default: bool) -> Callable[..., Any]:
+        make, perform, sync = self._make, face.perform, face.sync
+        replica, is_current, needs_copy = face.copy.replica, face.copy.is_current, self.needs_copy
 
-            return method
-        perform_async = face.perform
+        def is_fresh() -> bool:
+            if not (needs_copy or replica.complete):
+                return False
+            sync()
+            return True
 
-        async def async_method(*args: Any, fresh: bool = False, **kwargs: Any) -> Any:
-            if not fresh and (monotonic() < replica.current_until or is_current()):
+        def method(*args: Any, fresh: bool = by_default, **kwargs: Any) -> Any:
+            if is_fresh() if fresh else monotonic() < replica.current_until or is_current():
                 found = read(*args, **kwargs)
                 if found is not ASK:
                     return found
-            return await perform_async(make(*args, **kwargs))
+            return perform(make(*args, **kwargs))
 
-        return async_method
+        return method
+
+    def _awaited(self, face: Any, read: Callable[..., Any], by_default: bool) -> Callable[..., Any]:
+        make, perform, sync = self._make, face.perform, face.sync
+        replica, is_current, needs_copy = face.copy.replica, face.copy.is_current, self.needs_copy
+
+        async def is_fresh() -> bool:
+            if not (needs_copy or replica.complete):
+                return False
+            await sync()
+            return True
+
+        async def method(*args: Any, fresh: bool = by_default, **kwargs: Any) -> Any:
+            if await is_fresh() if fresh else monotonic() < replica.current_until or is_current():
+                found = read(*args, **kwargs)
+                if found is not ASK:
+                    return found
+            return await perform(make(*args, **kwargs))
+
+        return method
+
+
+class listing(reading[P, T]):  # noqa: N801 - used as a decorator
+    """A `reading` whose result may be longer than a message: if it is to be fresh, it is read from a copy all the same.
+
+    So a process that lists what is fresh keeps a copy from then on.
+    """
+
+    needs_copy = True
 
 
 def reader(type: Any) -> Callable[[msgspec.Raw], Any]:

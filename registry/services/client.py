@@ -93,6 +93,7 @@ class AsyncServiceClient(ServiceRequests, AsyncFace):
             interval_s: Time between two heartbeats, give or take a tenth.
             wait_s: How long entering the block waits for the registry to be there. With 0 it does not wait at all: the
                 service is registered in the background as soon as that is possible. `math.inf`: as long as it takes.
+                A registration that hangs is awaited, and taken back, within two further deadlines of the client.
 
         Raises:
             InvalidField: A value is out of its limits.

@@ -62,6 +62,8 @@ class AsyncKept:
         self._task: asyncio.Task[None] | None = None
         self._wake = asyncio.Event()
         self._news = asyncio.Event()
+        self._ending = False
+        self._is_registering = False
         self._is_registered = False
         self._maybe_known = False
         self._alive = True
@@ -128,8 +130,10 @@ class AsyncKept:
         """Stop the heartbeats and unregister the service; never raises what the registry does."""
         if not self._is_ours or self._task is None or self._state is KeepState.ENDED:
             return
-        self._state = KeepState.ENDED
-        self._task.cancel()
+        self._state, self._ending = KeepState.ENDED, True
+        self._wake.set()
+        if not self._is_registering:  # a registration that is under way must not come after its being taken back
+            self._task.cancel()
         await asyncio.wait([self._task])
         if not self._maybe_known:
             return
@@ -172,7 +176,8 @@ class AsyncKept:
         return isinstance(error, AnswerInvalid) or (isinstance(error, RegistryRefused) and not error.is_for_now)
 
     async def _run(self) -> None:
-        while True:
+        while not self._ending:
+            self._wake.clear()
             wait_s = await self._turn()
             self._news.set()
             try:
@@ -180,7 +185,6 @@ class AsyncKept:
                     await self._wake.wait()
             except TimeoutError:
                 pass
-            self._wake.clear()
 
     async def _turn(self) -> float:
         """Tell the registry what it must know now; returns in how many seconds to do so again."""
@@ -207,14 +211,16 @@ class AsyncKept:
             except ServiceNotFound:
                 self._is_registered = False
                 logger.warning("the registry does not know service %s any more; it is registered again", self.name)
-        known_before = self._maybe_known
-        self._maybe_known = True  # also if this is cancelled while the registry works on it
+        self._is_registering = True
         try:
             await self._connection.perform(self._registration())
-        except RegistryUnreachable as error:
-            self._maybe_known = known_before or error.maybe_done
+        except ServicesError as error:
+            if _maybe_done(error):
+                self._maybe_known = True
             raise
-        self._is_registered = True
+        finally:
+            self._is_registering = False
+        self._is_registered = self._maybe_known = True
         self._told = version
 
     def _sign_of_life(self, version: int) -> Request[Any]:
@@ -227,15 +233,24 @@ class AsyncKept:
         return ServiceRequests.register.request(self.name, **self._fields)
 
     def _succeeded(self) -> None:
+        if self._ending:
+            return
         if self._state is not KeepState.REGISTERED:
             logger.info("service %s is registered", self.name)
         self._state, self._last_error = KeepState.REGISTERED, None
 
     def _failed(self, error: ServicesError) -> None:
+        if self._ending:
+            return
         state = KeepState.UNREACHABLE if isinstance(error, RegistryUnreachable) else KeepState.REFUSED
         if self._state is not state:
             logger.warning("service %s cannot be kept registered, it is tried again: %s", self.name, error)
         self._state, self._last_error = state, error
+
+
+def _maybe_done(error: ServicesError) -> bool:
+    """Whether the registry may have done what it was asked for."""
+    return error.maybe_done if isinstance(error, RegistryUnreachable) else isinstance(error, AnswerInvalid)
 
 
 def _about(factor: float) -> float:

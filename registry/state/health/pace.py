@@ -6,7 +6,7 @@ looks like it is derived from the name and the number of the probe.
 
 from __future__ import annotations
 
-from zlib import crc32
+from hashlib import blake2b
 
 from registry.kinds import BackendStatus
 from registry.state.rules import HealthRules
@@ -61,8 +61,13 @@ class Pace:
 
 
 def _share(name: str, turn: int) -> float:
-    """A number from 0 up to 1, as good as random, but always the same."""
-    return crc32(f"{turn} {name}".encode()) / 2**32
+    """A number from 0 up to 1, as good as random, but always the same.
+
+    No checksum will do: those of one name with two turns differ in the same bits for all names, so that whoever is
+    near to each other once is so ever after.
+    """
+    digest = blake2b(f"{turn} {name}".encode(), digest_size=4).digest()
+    return int.from_bytes(digest, "big") / 2**32
 
 
 def _about(wait_s: float, name: str, turn: int) -> float:

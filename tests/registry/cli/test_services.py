@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import json
+import signal
 from collections.abc import Iterator
 
 import pytest
 
-from tests.registry.cli.commands import ADMIN_KEY, Command, closed_port
+from tests.polling import until
+from tests.processes import program
+from tests.registry.cli.commands import ADMIN_KEY, Command, Served, closed_port
 from tests.registry.services.stand_in import StandIn, serving
 
 
@@ -21,27 +24,34 @@ def stand_in(environment: pytest.MonkeyPatch) -> Iterator[StandIn]:
         yield stand_in
 
 
+@pytest.fixture(params=["stand_in", "served"])
+def anywhere(request: pytest.FixtureRequest) -> None:
+    """The original registry and this project's own in turn; all commands of the test are meant for it."""
+    request.getfixturevalue(request.param)
+
+
 @pytest.fixture
-def a_service(command: Command, stand_in: StandIn) -> str:
+def a_service(command: Command, anywhere: None) -> Iterator[str]:
     """The name of one that is registered."""
-    del stand_in
+    del anywhere
     registered = command("services", "register", "llama", "--port", "8001", "--type", "openai-api", "--model", "m")
     assert registered.stdout == "registered llama (running, http://127.0.0.1:8001)\n"
-    return "llama"
+    yield "llama"
+    for service in command("services", "--json").json()["services"]:
+        assert command("services", "remove", service["name"]).code == 0
 
 
-@pytest.mark.usefixtures("stand_in")
 def test_life_of_a_service(command: Command, a_service: str) -> None:
-    """A service is registered, listed, shown, heard of, checked and removed."""
-    header, row = command("services").table()
+    """A service is registered, listed, shown, heard of and removed."""
+    header, (*row, heard_s, models, url) = command("services").table()
     assert header == ["name", "status", "healthy", "probed", "heard s ago", "models", "url"]
-    assert row == ["llama", "running", "yes", "unknown", "0", "m", "http://127.0.0.1:8001"]
+    assert row == ["llama", "running", "yes", "unknown"]
+    assert (models, url) == ("m", "http://127.0.0.1:8001")
+    assert 0 <= int(heard_s) < 60
     assert command("services", "heartbeat", a_service).stdout == "heard of llama\n"
     assert command("services", "heartbeat", a_service, "--status", "busy").stdout == "heard of llama (busy)\n"
     shown = {row[0]: row[1] for row in command("services", "show", a_service).table()}
     assert (shown["name"], shown["status"], shown["healthy"], shown["port"]) == ("llama", "busy", "no", "8001")
-    checked = command("services", "check", a_service).stdout
-    assert checked == "llama: unhealthy (it does not run, or its heartbeat is too old)\n"
     assert command("services", "remove", a_service).stdout == "removed llama\n"
     assert command("services").stdout == "no services\n"
 
@@ -59,6 +69,40 @@ def test_lists_of_some_services(command: Command) -> None:
     assert names("--unhealthy") == ["b"]
     assert names("--status", "stopped") == ["b"]
     assert command("services", "list", "--status", "x").stdout == "no services to which all of this applies\n"
+
+
+@pytest.mark.usefixtures("stand_in")
+def test_checks(command: Command) -> None:
+    """A check tells what the probe found, and whether heartbeats come."""
+    assert command("services", "register", "a", "--port", "1").code == 0
+    assert command("services", "check", "a").stdout == "a: unhealthy (its heartbeat is young enough)\n"
+    assert command("services", "check", "a", "--json").json()["is_healthy"] is True
+
+
+def test_watch(command: Command, served: Served) -> None:
+    """What becomes of services is printed as it happens; heartbeats and backends are no news."""
+    revision = command("status", "--json").json()["revision"]
+    assert command("services", "register", "w", "--port", "1", "--type", "openai-api").code == 0
+    directory = ("--data-dir", str(served.directory), "--since", str(revision))
+    with (
+        program("-m", "registry", "services", "watch", *directory) as people,
+        program("-m", "registry", "services", "watch", *directory, "--json") as programs,
+    ):
+        for arguments in (("heartbeat", "w"), ("heartbeat", "w", "--status", "busy"), ("remove", "w")):
+            assert command("services", *arguments).code == 0
+        until(lambda: people.stdout.endswith("service w: removed\n"), "the removal is printed", 20)
+        until(lambda: len(programs.stdout.splitlines()) == 3, "the same for programs", 20)
+        for watching in (people, programs):
+            watching.kill(signal.SIGINT)
+            assert watching.ends() == 130
+        what = [line.rpartition("  ")[2] for line in people.stdout.splitlines()]
+        assert what == [
+            "service w: added, http://127.0.0.1:1",
+            "service w: status running → busy, is_healthy true → false",
+            "service w: removed",
+        ]
+        for line in programs.stdout.splitlines():
+            assert [(row["table"], row["key"]) for row in json.loads(line)["rows"]] == [("services", "w")]
 
 
 def test_what_is_registered_is_what_was_given(command: Command, stand_in: StandIn) -> None:
@@ -109,11 +153,11 @@ def test_wrong_use(command: Command, stand_in: StandIn, arguments: tuple[str, ..
     assert stand_in.asked == []
 
 
-@pytest.mark.usefixtures("stand_in")
-@pytest.mark.parametrize("verb", ["show", "heartbeat", "check", "remove"])
+@pytest.mark.usefixtures("anywhere")
+@pytest.mark.parametrize("verb", ["show", "heartbeat", "remove"])
 def test_unknown_service(command: Command, verb: str) -> None:
     """The server's own sentence is shown."""
-    assert command("services", verb, "nobody").sentence(1) == "Service 'nobody' not found"
+    assert command("services", verb, "nobody").sentence(1).rstrip(".") == "Service 'nobody' not found"
 
 
 def test_what_the_server_says_against_it(command: Command, stand_in: StandIn) -> None:

@@ -24,7 +24,7 @@ from registry.services import (
 )
 from tests.forking import in_fork
 from tests.polling import until
-from tests.registry.services.stand_in import StandIn, serving
+from tests.registry.services.stand_in import Asked, StandIn, serving
 
 BEAT_S = 0.02
 
@@ -201,11 +201,28 @@ def test_entering_does_not_wait_longer_than_told(client: ServiceClient, registry
     assert stand_in.lines() == []
 
 
+def test_a_registration_under_way_is_taken_back(client: ServiceClient, stand_in: StandIn) -> None:
+    """The end of the block waits for it: otherwise it could be done after the service was unregistered."""
+    arrived, going_on = threading.Event(), threading.Event()
+
+    def hold(asked: Asked) -> None:
+        if asked.line == "POST /services":
+            arrived.set()
+            going_on.wait(20)
+
+    stand_in.answer = hold
+    with kept_by(client, wait_s=0):
+        assert arrived.wait(10)
+        threading.Timer(0.1, going_on.set).start()
+    assert stand_in.lines() == ["POST /services", "DELETE /services/a"]
+    assert stand_in.services == {}
+
+
 def test_a_hanging_registry_is_not_waited_for_longer_than_told(registry: Registry, stand_in: StandIn) -> None:
     """A registration of which nothing is known is taken back, in case it was done."""
     going_on = threading.Event()
 
-    def hang(asked: Any) -> None:
+    def hang(asked: Asked) -> None:
         if asked.line == "POST /services":
             going_on.wait(20)
 

@@ -19,6 +19,7 @@ from actors.turns.engine import Engine
 from registry import commands as c
 from registry.owner import RegistryActor
 from registry.state.records import BackendState, Grant
+from registry.state.rules import DEFAULT_RULES, HealthRules
 from tests.actors.counter import MemoryJournal
 
 Call = tuple[int, int]
@@ -36,14 +37,21 @@ class Life:
 
     Attributes:
         clock: The time; it moves only when a test moves it.
+        rules: How health is judged.
         journal: Where durable changes go.
         engine: That of the present owner.
         actor: Its registry.
         answers: The answers so far, decoded as far as they are of builtin types; an error as itself.
     """
 
-    def __init__(self, journal: Journal | None = None, sessions: Sequence[int] = (1, 2, 3)) -> None:
+    def __init__(
+        self,
+        journal: Journal | None = None,
+        sessions: Sequence[int] = (1, 2, 3),
+        rules: HealthRules = DEFAULT_RULES,
+    ) -> None:
         self.clock = ManualClock()
+        self.rules = rules
         self.journal: Journal = journal or MemoryJournal()
         self.answers: dict[Call, Any] = {}
         self._numbers: dict[int, int] = {}
@@ -53,7 +61,7 @@ class Life:
             self.join(session)
 
     def _live(self, epoch: int) -> None:
-        self.actor = RegistryActor()
+        self.actor = RegistryActor(self.rules)
         log = SessionLog(os.dup(self._log.fileno()))
         self.engine = Engine(self.actor, self.journal, log, self.clock, epoch, self._handed_over)
         self.engine.recover()

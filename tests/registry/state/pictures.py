@@ -30,7 +30,7 @@ def picture(engine: Engine) -> Picture:
 def rebuilt(engine: Engine) -> Picture:
     """The same state, with everything derived worked out anew from the tables."""
     actor = _actor(engine)
-    copy = RegistryActor()
+    copy = RegistryActor(actor.rules)
     for table, empty in zip(actor.tables, copy.tables, strict=True):
         for key, record in table.items():
             empty.restore(key, record)
@@ -39,6 +39,7 @@ def rebuilt(engine: Engine) -> Picture:
 
 def derived_from(actor: RegistryActor) -> dict[str, Any]:
     """All that is kept beside the tables."""
+    health = actor.health
     backends, pending, choice = actor.backends, actor.backends.pending, actor.backends.choice
     servers, silence = actor.services._servers, actor.services._silence
     return {
@@ -55,6 +56,10 @@ def derived_from(actor: RegistryActor) -> dict[str, Any]:
         "raw_of_session": {session: set(ids) for session, ids in pending._of_session.items()},
         "raw_of_backend": {id: set(sessions) for id, sessions in pending._of_backend.items()},
         "leases_of_session": {session: set(ids) for session, ids in actor.leases._of_session.items()},
+        "agenda": dict(health.agenda.filed),
+        "claims_of_aim": dict(health.claims._of_aim),
+        "claims_of_session": {session: set(claims) for session, claims in health.claims._of_session.items()},
+        "checks": {name: set(calls) for name, calls in health.checks._of_service.items()},
         "line": {
             model: {key: list(places) for key, places in line.places.items()}
             for model, line in actor.line._models.items()
