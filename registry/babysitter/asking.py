@@ -23,7 +23,15 @@ _NO_MODELS = frozenset({401, 403, 404, 405})
 
 
 class NotAnswering(Exception):
-    """The server is not there, not ready, or too slow; says which."""
+    """The server is not there, not ready, or too slow; says which.
+
+    Attributes:
+        nobody: Whether nobody listens at its port.
+    """
+
+    def __init__(self, reason: str, *, nobody: bool = False) -> None:
+        super().__init__(reason)
+        self.nobody = nobody
 
 
 class Answer(msgspec.Struct, frozen=True):
@@ -129,7 +137,7 @@ async def _explained(timeout_s: float) -> AsyncIterator[None]:
         async with asyncio.timeout(timeout_s):
             yield
     except httpx2.ConnectError:
-        raise NotAnswering("nobody answers at its port") from None
+        raise NotAnswering("nobody answers at its port", nobody=True) from None
     except (httpx2.TimeoutException, TimeoutError):
         raise NotAnswering(f"it does not answer within {timeout_s:g} s") from None
     except httpx2.HTTPError as error:

@@ -16,6 +16,9 @@ _FIRST_LOOK_S = 0.1
 _LONGEST_LOOK_S = 1.0
 """Time between two looks at a server that does not answer; before it is ready it doubles from the first to this."""
 
+DEAF_S = 5.0
+"""A server that was ready, and at whose port nobody listens for so long, has ended behind its command's back."""
+
 _LISTED = 5
 
 logger = logging.getLogger(__name__)
@@ -40,6 +43,7 @@ class Life:
         self._changed = changed
         self._began_s = self._answered_at_s = time.monotonic()
         self._ready_at_s: float | None = None
+        self._heard_at_s = self._began_s
         self._why = "it was not asked"
 
     @property
@@ -61,8 +65,8 @@ class Life:
                 self._answered(await self._asker.ask())
             except NotAnswering as error:
                 self._silent(error)
-                if time.monotonic() - self._answered_at_s >= self._settings.hang_timeout_s:
-                    return f"did not answer for {self._settings.hang_timeout_s:g} s: {error}"
+                if (failure := self._too_long(error)) is not None:
+                    return failure
             await self._changed()
 
     async def _until_ready(self) -> None:
@@ -88,7 +92,7 @@ class Life:
 
     def _answered(self, answer: Answer) -> None:
         standing = self._standing
-        self._answered_at_s = time.monotonic()
+        self._answered_at_s = self._heard_at_s = time.monotonic()
         if standing.phase is Phase.UNRESPONSIVE:
             logger.info("%s answers again", self._settings.server_name)
         standing.phase = Phase.RUNNING
@@ -103,6 +107,17 @@ class Life:
         if self._standing.phase is Phase.RUNNING:
             logger.warning("%s does not answer: %s", self._settings.server_name, error)
         self._standing.phase = Phase.UNRESPONSIVE
+
+    def _too_long(self, error: NotAnswering) -> str | None:
+        """Whether it has been silent for too long; why it must be ended then."""
+        now_s = time.monotonic()
+        if not error.nobody:
+            self._heard_at_s = now_s
+        hang_s = self._settings.hang_timeout_s
+        for since_s, most_s in ((self._answered_at_s, hang_s), (self._heard_at_s, min(DEAF_S, hang_s))):
+            if now_s - since_s >= most_s:
+                return f"did not answer for {now_s - since_s:.1f} s: {error}"
+        return None
 
     def _models_in_words(self) -> str:
         models = self._standing.models

@@ -206,10 +206,22 @@ def test_hung_server_is_restarted(tmp_path: Path) -> None:
         one.control.tell(deaf=False)
         (pid,) = one.pids()
         os.kill(pid, signal.SIGSTOP)
-        until(lambda: "did not answer for 0.5 s" in one.run.stderr, "it is given up")
+        until(lambda: "did not answer for" in one.run.stderr, "it is given up")
         os.kill(pid, signal.SIGKILL)  # sooner than after the 10 s that it would have
         one.is_well()
         assert len(one.pids()) == 2
+
+
+def test_server_that_has_left_its_command(tmp_path: Path) -> None:
+    """If the command goes on without the server that it had started, all of it is started again soon."""
+    script = f"python3 -S {AI_SERVER} {{port}} {tmp_path / 'control.json'} | sleep infinity"
+    with nursery(tmp_path, command=["sh", "-c", script]) as one:
+        one.is_well()
+        (server,) = (pid for pid in one.run.descendants() if str(AI_SERVER) in psutil.Process(pid).cmdline())
+        os.kill(server, signal.SIGKILL)
+        until(lambda: one.status() == "unresponsive", "the registry knows")
+        until(lambda: len(one.pids()) == 2, "it was started again", 20)
+        one.is_well()
 
 
 def test_server_that_is_never_ready_is_restarted(tmp_path: Path) -> None:
