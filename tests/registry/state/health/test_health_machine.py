@@ -109,7 +109,9 @@ class HealthMachine(RuleBasedStateMachine):
             elif call in self.checking:
                 name = self.checking.pop(call)
                 if name in self.health:
-                    assert self.ward.answer(call)["health_status"] == self.ward.actor.services.require(name).health_status
+                    assert (
+                        self.ward.answer(call)["health_status"] == self.ward.actor.services.require(name).health_status
+                    )
                 else:
                     with pytest.raises(ServiceNotFound):
                         self.ward.answer(call)
@@ -390,9 +392,7 @@ class HealthMachine(RuleBasedStateMachine):
                         self.health[held.order.name] = ServiceHealth.UNHEALTHY
                     self.tell(c.ReportProbe(number, UNHEALTHY, "why"), held.session)
         probed = {aim for aim, at_s in self.handed_s.items() if at_s > begun_s}
-        http = {
-            (Target.BACKEND, id) for id in self.judged if self.ward.record(id).connection is Connection.HTTP
-        }
+        http = {(Target.BACKEND, id) for id in self.judged if self.ward.record(id).connection is Connection.HTTP}
         assert http <= probed
         assert {(Target.SERVICE, name) for name in self.health if self.has_address(name)} <= probed
         for name in self.health:
