@@ -13,8 +13,8 @@ import msgspec
 
 from actors.errors import UNDECODABLE
 
-MAX_BYTES = 512 * 1024
-"""Longest answer; its models stand in the registry's entry, which has a limit too."""
+MAX_BYTES = 256 * 1024
+"""Longest answer; its models stand in the registry's entry, which may have 1 MiB."""
 
 PATHS = ("/v1/models", "/models")
 
@@ -61,7 +61,10 @@ class Asker:
         self._has_health = True
         # A connection for each question: one that was kept open says nothing of whether the server takes new ones.
         self._http = httpx2.AsyncClient(
-            trust_env=False, timeout=timeout_s, limits=httpx2.Limits(max_keepalive_connections=0)
+            headers={"accept": "application/json", "accept-encoding": "identity", "user-agent": "actor-registry"},
+            trust_env=False,
+            timeout=timeout_s,
+            limits=httpx2.Limits(max_keepalive_connections=0),
         )
 
     async def __aenter__(self) -> Self:
@@ -120,7 +123,7 @@ class Asker:
     async def _get_from(self, base: str, path: str) -> tuple[int, bytes]:
         body = bytearray()
         async with self._http.stream("GET", base + path) as response:
-            async for chunk in response.aiter_bytes():
+            async for chunk in response.aiter_raw():
                 body += chunk
                 if len(body) > MAX_BYTES:
                     return response.status_code, b""
@@ -141,7 +144,9 @@ async def _explained(timeout_s: float) -> AsyncIterator[None]:
     except (httpx2.TimeoutException, TimeoutError):
         raise NotAnswering(f"it does not answer within {timeout_s:g} s") from None
     except httpx2.HTTPError as error:
-        raise NotAnswering(f"it breaks connections off ({type(error).__name__})") from None
+        raise NotAnswering(f"it does not speak HTTP as it should ({type(error).__name__})") from None
+    except (httpx2.InvalidURL, UnicodeError):
+        raise NotAnswering("its host is no name that could be looked up") from None
 
 
 def _is_json(body: bytes) -> bool:

@@ -115,6 +115,8 @@ class Babysitter:
         settings = self._settings
         self._obey_signals()
         if not await self._port_is_free():
+            if self._stopping.is_set():
+                return
             reason = "is in use by another program, and the AI server is to listen there; choose another --port"
             raise CannotListen(settings.port, reason)
         logger.info(
@@ -232,6 +234,7 @@ class Babysitter:
 
     def _obey_signals(self) -> None:
         """Stop on SIGTERM, SIGINT and SIGHUP, and hurry on the next one."""
+        name = self._settings.name
         first_s: float | None = None
 
         def wanted(number: int) -> None:
@@ -239,7 +242,7 @@ class Babysitter:
             now_s = time.monotonic()
             if first_s is None:
                 first_s = now_s
-                logger.info("received %s: %s is unregistered and stopped", signal_name(number), self._settings.name)
+                logger.info("received %s: unregistering %s and ending its server", signal_name(number), name)
                 self._stopping.set()
             elif now_s >= first_s + HURRY_AFTER_S:
                 self._hurry.set()

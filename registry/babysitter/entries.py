@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from typing import Any
 
 from registry.babysitter.settings import Settings
 from registry.babysitter.standing import Phase, Standing
+from registry.errors import InvalidField
 from registry.services.client import AsyncServiceClient
 from registry.services.keeping import AsyncKept
+
+logger = logging.getLogger(__name__)
 
 
 class Entries:
@@ -42,15 +46,24 @@ class Entries:
             return
         metadata = server_metadata(self._settings, standing)
         now = (standing.phase, metadata)
-        if self._server is None:
-            self._server = await self._keep(self._settings.server_name, self._settings.port, metadata)
-        elif now != self._told:
-            self._server.change(status=standing.phase, metadata=metadata, alive=standing.healthy)
+        if now == self._told:
+            return
         self._told = now
+        try:
+            await self._say(standing, metadata)
+        except InvalidField as error:
+            logger.warning("the registry gets only the names of the models of %s: %s", self._settings.name, error)
+            await self._say(standing, {key: value for key, value in metadata.items() if key != "models_list"})
 
     async def leave(self) -> None:
         """Unregister both, that of the server first; gives up where the registry does not answer in time."""
         await asyncio.gather(*(kept.end() for kept in reversed(self._kept)))
+
+    async def _say(self, standing: Standing, metadata: dict[str, Any]) -> None:
+        if self._server is None:
+            self._server = await self._keep(self._settings.server_name, self._settings.port, metadata)
+        else:
+            self._server.change(status=standing.phase, metadata=metadata, alive=standing.healthy)
 
     async def _keep(self, name: str, port: int, metadata: dict[str, Any]) -> AsyncKept:
         settings = self._settings

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+import json
 import math
 import shlex
 import tomllib
@@ -15,6 +16,8 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationErr
 from registry.babysitter.complaints import in_words
 from registry.config_values import read_text
 from registry.errors import ConfigError
+
+MAX_METADATA_BYTES = 256 * 1024
 
 MOCK_SCRIPT = "mock_service.py"
 _MOCK_PLACES = ("rust/tests/integration", "tests/integration", ".")
@@ -42,6 +45,13 @@ def _plain(value: Any, depth: int = 0) -> Any:
     if isinstance(value, int) and not -(2**63) <= value < 2**63:
         raise ValueError("a number must fit 64 bits")
     return value
+
+
+def _metadata(value: dict[str, Any]) -> dict[str, Any]:
+    plain: dict[str, Any] = _plain(value)
+    if len(json.dumps(plain)) > MAX_METADATA_BYTES:
+        raise ValueError(f"must not be longer than {MAX_METADATA_BYTES:,} bytes as JSON")
+    return plain
 
 
 Words = list[str]
@@ -117,7 +127,7 @@ class _File(_Table):
     router_url: str | None = None
     babysitter: _Babysitter = _Babysitter()
     backend: dict[str, Any] | None = None
-    metadata: Annotated[dict[str, Any], AfterValidator(_plain)] = {}
+    metadata: Annotated[dict[str, Any], AfterValidator(_metadata)] = {}
 
 
 def read_original_file(path: Path, flags: Mapping[str, Any]) -> dict[str, Any]:
