@@ -22,7 +22,7 @@ class ViewType(msgspec.Struct, frozen=True):
         record: Type of its records.
         durable: Whether all that it shows is durable: then it is the same as long as the revision is.
         lazy: Whether its changes are told only to who asks for them with `sync`. For what changes often and is seldom
-            looked at; it cannot be durable as well.
+            looked at; its order means nothing, and it cannot be durable as well.
     """
 
     name: str

@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -91,7 +92,9 @@ class RegistryActor(Actor):
             c.Release: self._release,
             c.ForceRelease: self._force_release,
             c.GetLeases: self._get_leases,
-            c.NextProbes: lambda command, context: self.health.next_probes(command.most, context) or LATER,
+            c.NextProbes: lambda command, context: (
+                self.health.next_probes(command.most, context, urgent_only=command.urgent_only) or LATER
+            ),
             c.ReportProbe: self._report_probe,
             c.CheckService: lambda command, context: self.health.check(command.name, context) or LATER,
             c.CountHttpError: lambda command, _: self.traffic.count_http_error(command.code),
@@ -140,15 +143,15 @@ class RegistryActor(Actor):
         return not isinstance(command, c.Acquire | c.IncrementPending | c.NextProbes | c.CheckService)
 
     def tick(self, context: Context) -> None:
-        """Take back the leases and the probes whose time is over."""
+        """Take back the leases whose time is over."""
         self.leases.expire(context.monotonic_s)
         self.services.tick(context)
-        self.health.tick(context)
         self.switchboard.serve(context)
 
     def due(self, context: Context) -> Iterator[Callable[[Context], None]]:
-        """What time has done to services, and which of them cannot be probed."""
-        for event in (*self.services.due(context), *self.health.due()):
+        """What time has done to probes, and to services."""
+        yield partial(self._happen, self.health.tick)
+        for event in chain(self.services.due(context), self.health.due()):
             yield partial(self._happen, event)
 
     def _happen(self, event: Callable[[Context], None], context: Context) -> None:

@@ -25,6 +25,7 @@ LAYERS = (
     {"server_file"},
     {"client", "owner"},
     {"replica", "watching"},
+    {"service_replica"},
     {"operations"},
     {"views"},
     {"commands", "models", "stores"},

@@ -19,7 +19,7 @@ from actors.channel import DEFAULT_LIMIT
 from actors.clock import Clock
 from actors.frames import Follow, Resync, Rows, Snapshot, Update
 from actors.tables import Change
-from actors.turns.recent import Noted, Recent
+from actors.turns.recent import Latest, Noted, Recent
 from actors.turns.syncs import Syncs
 from actors.turns.turn import Turn
 from actors.views import View
@@ -114,13 +114,12 @@ class Publisher:
         self.syncs = Syncs(clock)
         self._lasting: Recent[Row] = Recent()
         self._passing: Recent[Row] = Recent()
-        self._lazy: Recent[Row] = Recent()
+        self._lazy: Latest[Row] = Latest()
         self._lazy_from = 0  # what has changed before this number is not known any more
-        self._by_table: dict[str, list[tuple[int, View[Any, Any], Recent[Row]]]] = {}
+        self._by_table: dict[str, list[tuple[int, View[Any, Any]]]] = {}
         for number, view in enumerate(views):
-            noted = self._lasting if view.type.durable else self._lazy if view.type.lazy else self._passing
             for table in view.keys_of:
-                self._by_table.setdefault(table, []).append((number, view, noted))
+                self._by_table.setdefault(table, []).append((number, view))
         self._own: dict[int, set[Row]] = {}
 
     @property
@@ -149,7 +148,9 @@ class Publisher:
         before = self._lasting.latest + self._passing.latest
         ends = [deed.start for deed in deeds[1:]] + [len(changes)]
         for deed, end in zip(deeds, ends, strict=True):
-            passing = {row for change in changes[deed.start : end] for row in self._note(change)}
+            passing: set[Row] = set()
+            for change in changes[deed.start : end]:
+                self._note(change, passing)
             if passing:
                 for session, _, _ in deed.answers:
                     if session in self.subscribers:
@@ -157,14 +158,22 @@ class Publisher:
         if self.due_at == math.inf and (turn.steps or self._lasting.latest + self._passing.latest > before):
             self.due_at = self._clock.monotonic() + self.gather_s
 
-    def _note(self, change: Change) -> Iterator[Row]:
-        """Note the rows that a change touches; gives those that are sent before its answer because of it."""
-        for number, view, noted in self._by_table.get(change.table.name, ()):
-            arrived = change.before is None and change.table is view.ordered_by
-            for key in view.keys_of[change.table.name](change):
-                noted.note((number, key), arrived=arrived)
-                if noted is self._passing:
-                    yield number, key
+    def _note(self, change: Change, passing: set[Row]) -> None:
+        """Note the rows that a change touches, and in `passing` those that are sent before its answer because of it."""
+        table = change.table
+        for number, view in self._by_table.get(table.name, ()):
+            keys = view.keys_of[table.name](change)
+            if view.type.lazy:
+                for key in keys:
+                    self._lazy.note((number, key))
+                continue
+            arrived = change.before is None and table is view.ordered_by
+            for key in keys:
+                if view.type.durable:
+                    self._lasting.note((number, key), arrived=arrived)
+                else:
+                    self._passing.note((number, key), arrived=arrived)
+                    passing.add((number, key))
 
     def speak(self, out: dict[int, list[bytes]], revision: int) -> None:
         """Put before the answers that leave now what their readers must know to understand them.

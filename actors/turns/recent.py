@@ -57,8 +57,43 @@ class Recent(Generic[T]):
 
     def forget(self, position: int) -> None:
         """Nobody will ask for what has changed up to this number."""
-        while self._noted:
-            first = next(iter(self._noted.values()))
-            if first.at > position:
-                return
-            del self._noted[first.thing]
+        for noted in list(takewhile(lambda noted: noted.at <= position, self._noted.values())):
+            del self._noted[noted.thing]
+
+
+class Latest(Generic[T]):
+    """As `Recent`, for things in no order: a note of one costs a fraction.
+
+    >>> latest = Latest()
+    >>> for thing in "abab":
+    ...     latest.note(thing)
+    >>> latest.since(0), latest.since(3)
+    ([Noted(thing='a', at=3, arrived=0), Noted(thing='b', at=4, arrived=0)], [Noted(thing='b', at=4, arrived=0)])
+
+    Attributes:
+        latest: Number of the latest change.
+    """
+
+    def __init__(self) -> None:
+        self.latest = 0
+        self._at: dict[T, int] = {}
+
+    def __len__(self) -> int:
+        return len(self._at)
+
+    def note(self, thing: T) -> None:
+        """It has changed."""
+        at = self._at
+        at.pop(thing, None)
+        self.latest += 1
+        at[thing] = self.latest
+
+    def since(self, position: int) -> list[Noted[T]]:
+        """What has changed after this number, in order of the latest changes."""
+        newest_first = takewhile(lambda noted: noted[1] > position, reversed(self._at.items()))
+        return [Noted(thing, at, 0) for thing, at in newest_first][::-1]
+
+    def forget(self, position: int) -> None:
+        """Nobody will ask for what has changed up to this number."""
+        for thing, _ in list(takewhile(lambda noted: noted[1] <= position, self._at.items())):
+            del self._at[thing]

@@ -134,8 +134,10 @@ def service_paths(*, need_key: bool) -> dict[str, Any]:
         need_key: Whether changes need the admin key.
     """
     name = _parameter("path", "name", NAME, "Percent-encoded, slashes too.")
-    status = _parameter("query", "status", TEXT, "Only those of this status.")
-    healthy = _parameter("query", "healthy", TEXT, "`true`: only healthy ones; anything else: only the others.")
+    status = _parameter("query", "status", {"type": "string"}, "Only those of this status.")
+    healthy = _parameter(
+        "query", "healthy", {"type": "string"}, "`true`: only healthy ones; anything else: only the others."
+    )
     paths: dict[str, Any] = {
         "/services": {
             "get": _operation("List services", "ServiceList", parameters=[status, healthy]),

@@ -21,8 +21,8 @@ class GatewaySettings(msgspec.Struct, frozen=True, kw_only=True):
         forward_authorization: Whether a backend without a key is sent the client's `Authorization`.
         admin_key: The key that every change over the control plane needs, if there is one.
         open_services: Whether changes to `/services` need no key even if there is one.
-        allowed_hosts: Host names by which this server may be called, besides localhost and IP addresses.
         addresses: Where backends may be.
+        allowed_hosts: Host names by which this server may be called, besides localhost and IP addresses.
         allowed_origins: Foreign web pages that may write, for example `https://chat.example`.
         server: What clients may take.
         upstream: How long backends may take.

@@ -19,6 +19,9 @@ from registry.logs import LogSettings, configure
 QUIET_S = 0.3
 """Nothing to probe for so long after the start means that there is nothing yet, if nobody has named a backend."""
 
+SETTLED_S = 0.05
+"""Nothing more to probe for so long means that this was all, in seconds."""
+
 FIRST_FINDINGS_S = 2.0
 """How long the start of a server may wait for the first findings, in seconds."""
 
@@ -77,5 +80,13 @@ async def _announce(child: Child, checker: Checker, quiet_s: float) -> None:
         async with asyncio.timeout(FIRST_FINDINGS_S):
             async with asyncio.timeout(quiet_s):
                 await checker.begun.wait()
-            await checker.idle.wait()
+            while not await _is_settled(checker):
+                pass
     child.ready()
+
+
+async def _is_settled(checker: Checker) -> bool:
+    """Whether nothing follows at once when all that was begun is found out: backends are registered one by one."""
+    await checker.idle.wait()
+    await asyncio.sleep(SETTLED_S)
+    return checker.idle.is_set()

@@ -74,7 +74,8 @@ class AsyncKept:
     @property
     def state(self) -> KeepState:
         """How it stands."""
-        return self._state if self._is_ours else KeepState.ENDED
+        # A fork of the process that keeps it sends nothing: it must not unregister what still runs.
+        return self._state if self._generation == LINEAGE.generation else KeepState.ENDED
 
     @property
     def last_error(self) -> ServicesError | None:
@@ -128,7 +129,7 @@ class AsyncKept:
 
     async def end(self) -> None:
         """Stop the heartbeats and unregister the service; never raises what the registry does."""
-        if not self._is_ours or self._task is None or self._state is KeepState.ENDED:
+        if self._task is None or self.state is KeepState.ENDED:
             return
         self._state, self._ending = KeepState.ENDED, True
         self._wake.set()
@@ -147,14 +148,9 @@ class AsyncKept:
 
     def abandon(self) -> None:
         """Stop the heartbeats, and leave the service to the registry, which removes it in time."""
-        if self._is_ours and self._task is not None:
+        if self._task is not None and self.state is not KeepState.ENDED:
             self._state = KeepState.ENDED
             self._task.cancel()
-
-    @property
-    def _is_ours(self) -> bool:
-        """Whether this process keeps it, and not the one that this one was forked from."""
-        return self._generation == LINEAGE.generation
 
     async def _first_registration(self) -> None:
         try:

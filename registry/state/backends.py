@@ -170,9 +170,11 @@ class Backends:
 
     def learn_models(self, id: str, models: tuple[ModelRecord, ...], revision: int) -> None:
         """Replace the models by what a probe has found; in another order, or named twice, they are the same."""
-        found = {model.id: model for model in reversed(_named(models))}
+        found: dict[str, ModelRecord] = {}
+        for model in _named(models):
+            found.setdefault(model.id, model)
         if found != {model.id: model for model in self.require(id).models}:
-            self.update_models(id, tuple(reversed(found.values())), revision)
+            self.update_models(id, tuple(found.values()), revision)
 
     def _change(self, before: BackendRecord, after: BackendRecord, revision: int) -> None:
         """Note a durable change, unless it changes nothing."""

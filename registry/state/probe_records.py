@@ -118,8 +118,10 @@ class AskRecord(msgspec.Struct, frozen=True, array_like=True):
         most: So much at most.
         arrival: Number of its arrival, which rises from one to the next.
         deadline_s: Instant on `CLOCK_MONOTONIC` after which it is not served.
+        urgent_only: Whether it wants only what somebody waits for.
     """
 
     most: int
     arrival: int
     deadline_s: float = math.inf
+    urgent_only: bool = False

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from functools import partial
@@ -25,6 +26,8 @@ from registry.urls import normalise_url, with_loopback
 
 if TYPE_CHECKING:
     from actors.actor import Context
+
+logger = logging.getLogger(__name__)
 
 Event = Callable[["Context"], None]
 
@@ -243,6 +246,7 @@ class Services:
     def _expire(self, name: str, context: Context) -> None:
         if name in self.records and self._silence.is_stale(name, self._now_s(context)):
             self.remove(name, context)
+            logger.info("service %s gave no sign of life for %g s and was removed", name, self._rules.stale_after_s)
 
 
 def _alike(before: ServiceRecord, after: ServiceRecord) -> bool:

@@ -53,6 +53,9 @@ class Face:
     def watch(self, since: int | None, **options: Any) -> Watched:
         raise NotImplementedError
 
+    def sync(self, **options: Any) -> None:
+        raise NotImplementedError
+
     def close(self) -> None:
         raise NotImplementedError
 
@@ -96,6 +99,9 @@ class Blocking(Face):
 
     def watch(self, since: int | None, **options: Any) -> Watched:
         return self.client.watch(since, **options)
+
+    def sync(self, **options: Any) -> None:
+        self.client.sync(**options)
 
     def close(self) -> None:
         self.client.close()
@@ -149,6 +155,9 @@ class Awaiting(Face):
     def watch(self, since: int | None, **options: Any) -> Watched:
         watched: Watched = self.run(self.client.watch, since, **options)
         return watched
+
+    def sync(self, **options: Any) -> None:
+        self.run(self.client.sync, **options)
 
     def close(self) -> None:
         async def closed() -> None:

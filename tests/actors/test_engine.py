@@ -1,11 +1,13 @@
 import logging
 import math
 import os
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import msgspec
 import pytest
 
+from actors.actor import Context
 from actors.exits import Exit
 from actors.frames import Ask
 from actors.session_log import SessionLog
@@ -313,6 +315,51 @@ def test_an_actor_that_fails_on_a_tick_or_an_end_harms_nobody(log: SessionLog, m
     life.engine.end(8)
     assert life.ask(1, Increment("a")) == 1
     assert "half" not in life.actor.passing
+
+
+def test_what_is_due_is_stored_each_for_itself(log: SessionLog, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each is a change of its own after the tick, and one that fails leaves the others alone."""
+    logging.getLogger("actors.turns.engine").setLevel(logging.CRITICAL)
+    journal = MemoryJournal()
+    life = Life(log, journal)
+
+    def fail(context: Context) -> None:
+        life.actor.lasting.put("half", context.session)
+        raise ZeroDivisionError
+
+    def due(_: Context) -> Iterator[Callable[[Context], None]]:
+        yield lambda context: life.actor.lasting.put("a", context.revision)
+        yield fail
+        yield lambda context: life.actor.lasting.put("b", context.revision)
+        raise ZeroDivisionError
+
+    monkeypatch.setattr(life.actor, "due", due)
+    monkeypatch.setattr(life.actor, "tick", lambda _: life.actor.passing.put("ticked", 1))
+    life.engine.tick()
+    life.answers()
+    assert dict(life.actor.lasting.items()) == {"a": 0, "b": 1}
+    assert [(step.revision, step.cause, len(step.changes)) for step in journal.steps] == [
+        (1, "tick", 1),
+        (2, "tick", 1),
+    ]
+
+
+def test_what_is_due_and_cannot_be_stored_takes_nothing_with_it(
+    log: SessionLog, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The tick itself stands, as far as it needs no journal."""
+    journal = MemoryJournal()
+    life = Life(log, journal)
+    monkeypatch.setattr(life.actor, "due", lambda _: [lambda _: life.actor.lasting.put("a", 1)])
+    monkeypatch.setattr(life.actor, "tick", lambda _: life.actor.passing.put("ticked", 1))
+    journal.fails = True
+    life.engine.tick()
+    life.answers()
+    assert (life.actor.lasting.get("a"), life.actor.passing.get("ticked")) == (None, 1)
+    journal.fails = False
+    life.engine.tick()
+    life.answers()
+    assert journal.rows == {("lasting", "a"): 1}
 
 
 def test_any_value_is_answered_as_it_was_sent(log: SessionLog) -> None:

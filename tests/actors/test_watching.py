@@ -10,7 +10,7 @@ import pytest
 from actors.aio import AsyncClient
 from actors.client import Client
 from actors.errors import CallTimeout, CommandInvalid, Compacted, SystemStopped
-from actors.frames import Cancel, Watch
+from actors.frames import Cancel, Sync, Watch
 from actors.history import Watched
 from tests.actors.counter import Get, Increment
 from tests.actors.faces import FACES, Make, SilentOwner
@@ -58,6 +58,24 @@ def test_a_watch_that_nobody_waits_for_is_cancelled(silent: SilentOwner, kind: t
     face.close()
     asked = [frame for frame in silent.heard() if isinstance(frame, Watch | Cancel)]
     assert [type(frame) for frame in asked] == [Watch, Cancel]
+
+
+@pytest.mark.parametrize("kind", FACES)
+def test_a_sync_that_nobody_waits_for_is_cancelled(silent: SilentOwner, kind: type[Any]) -> None:
+    """Its time is over: the owner is told, and nothing was changed."""
+    face = kind(silent.workers_end)
+    with pytest.raises(CallTimeout):
+        face.sync(timeout=0.05)
+    face.close()
+    assert [type(frame) for frame in silent.heard() if isinstance(frame, Sync | Cancel)] == [Sync, Cancel]
+
+
+def test_a_sync_of_who_keeps_no_copy(owner: LocalOwner, make: Make) -> None:
+    """It is answered at once, as often as it is asked."""
+    face = make(owner.join())
+    for _ in range(3):
+        face.sync()
+    assert (face.statistics().asked, face.statistics().unanswered) == (3, 0)
 
 
 def test_a_watch_goes_on_under_the_next_owner(owner: LocalOwner, make: Make) -> None:

@@ -1,4 +1,4 @@
-"""Health checks of a real llama.cpp server, by a whole registry."""
+"""The health of real llama.cpp servers, as a real server finds it."""
 
 from __future__ import annotations
 
@@ -6,56 +6,57 @@ import os
 import signal
 import socket
 from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import yaml
 
 from demo.llama import MODEL, LlamaServer
 from tests.e2e.servers import Server, serve
 from tests.polling import until
 from tests.processes import program
 
-QUICK = ("--ephemeral", "--gateways=1", "--health-interval=1", "--health-timeout=0.5")
+SLOTS = 2
+SEVERAL_PROBES_S = 30.0
+CHAT = {"model": MODEL, "messages": [{"role": "user", "content": "Hi"}], "max_tokens": 4}
 
 
-def status_of(server: Server) -> str:
-    """The status of the only backend."""
-    (backend,) = server.backends().values()
-    return str(backend["status"])
+def test_paused_killed_and_restarted(start_llama: Callable[..., LlamaServer], tmp_path: Path) -> None:
+    """A real server's abilities are known; paused or killed it gets no requests, and says why, till it is back."""
+    llama = start_llama(slots=SLOTS)
+    settings = {
+        "backends": [{"url": llama.url, "id": "llama", "type": "llamacpp"}],
+        "gateways": 1,
+        "health_interval_s": 0.5,
+        "health_timeout_s": 0.5,
+    }
+    path = tmp_path / "registry.yaml"
+    path.write_text(yaml.safe_dump(settings))
+    with serve(flags=("--ephemeral", f"--config={path}")) as server:
 
+        def becomes(status: str) -> dict[str, Any]:
+            until(lambda: server.backends()["llama"]["status"] == status, f"it is {status}", SEVERAL_PROBES_S)
+            return server.backends()["llama"]
 
-def test_a_backend_that_is_paused(start_llama: Callable[..., LlamaServer]) -> None:
-    """It is unhealthy with a reason that can be read, gets no requests, and is healthy again when it goes on."""
-    llama = start_llama()
-    with serve(llama, flags=QUICK) as server:
-        (backend,) = server.backends().values()
-        assert [model["id"] for model in backend["models"]] == [MODEL]
+        (model,) = becomes("healthy")["models"]
+        assert (model["id"], model["context_length"]) == (MODEL, 1024)
+        assert (model["supports_vision"], model["supports_tools"], model["supports_json_mode"]) == (False, False, True)
+        assert server.ask("POST", "/v1/chat/completions", CHAT).status_code == 200
+
         os.kill(llama.pid, signal.SIGSTOP)
         try:
-            until(lambda: status_of(server) == "unhealthy", "the paused backend is known to be unhealthy", 20)
-            (backend,) = server.backends().values()
-            assert "no answer within 0.5 s" in backend["last_error"]
-            answer = server.ask("POST", "/v1/chat/completions", {"model": MODEL, "messages": []})
-            assert answer.status_code == 503
+            assert becomes("unhealthy")["last_error"] == "no answer within 0.5 s"
+            assert server.ask("POST", "/v1/chat/completions", CHAT).status_code == 503
         finally:
             os.kill(llama.pid, signal.SIGCONT)
-        until(lambda: status_of(server) == "healthy", "it is healthy again", 20)
-        (backend,) = server.backends().values()
-        assert backend["last_error"] is None
-        answer = server.ask(
-            "POST", "/v1/chat/completions", {"model": MODEL, "messages": [{"role": "user", "content": "Hi"}]}
-        )
-        assert answer.status_code == 200
+        assert becomes("healthy")["last_error"] is None
+        assert server.ask("POST", "/v1/chat/completions", CHAT).status_code == 200
 
-
-def test_a_backend_that_is_killed_and_started_again(start_llama: Callable[..., LlamaServer]) -> None:
-    """Real requests find out that it is gone, and probes that it is back, without anybody's help."""
-    llama = start_llama()
-    port = int(llama.url.rpartition(":")[2])
-    with serve(llama, flags=("--ephemeral", "--gateways=1", "--health-interval=2")) as server:
+        port = int(llama.url.rpartition(":")[2])
         llama.kill()
-        until(lambda: status_of(server) == "unhealthy", "the killed backend is known to be unhealthy", 20)
-        (backend,) = server.backends().values()
-        assert "Connection refused" in backend["last_error"]
-        start_llama(port=port)
-        until(lambda: status_of(server) == "healthy", "it is healthy again", 20)
+        assert becomes("unhealthy")["last_error"] == "connection refused"
+        start_llama(port=port, slots=SLOTS)
+        becomes("healthy")
 
 
 def test_a_hung_backend_does_not_keep_the_server_from_serving() -> None:
@@ -64,5 +65,5 @@ def test_a_hung_backend_does_not_keep_the_server_from_serving() -> None:
         url = f"http://127.0.0.1:{silent.getsockname()[1]}"
         flags = ("--port=0", "--ephemeral", "--gateways=1", "--health-timeout=600", f"--backend={url}")
         with program("-m", "registry", "serve", *flags) as run:
-            server = Server(run)
-            assert status_of(server) == "unknown"
+            (backend,) = Server(run).backends().values()
+            assert backend["status"] == "unknown"

@@ -16,7 +16,7 @@ import httpx2
 import pytest
 
 from registry.cli.__main__ import main
-from registry.owner_log import JsonLines
+from registry.owner_log import JsonLines, TextLines
 from tests.polling import until
 from tests.processes import Program, program
 
@@ -241,10 +241,12 @@ def test_json_log() -> None:
     arguments = ("serve", "--port", "0", "--gateways", "1", "--ephemeral", "--backend", "http://127.0.0.1:9")
     with program("-m", "registry", *arguments, "--log-format", "json") as run:
         serving(run)
+        until(lambda: "is unhealthy" in run.stderr, "what was found is told")
         run.kill(signal.SIGTERM)
         assert run.ends() == 0
         events = [json.loads(line) for line in run.stderr.splitlines()]
-    assert {"supervisor", "discovery"} <= {event["process"] for event in events}
+    (told,) = (event["event"] for event in events if event["process"] == "owner")
+    assert told == "backend 127.0.0.1:9 (http://127.0.0.1:9) is unhealthy: connection refused"
     assert all({"event", "level", "timestamp"} <= event.keys() for event in events)
 
 
@@ -315,6 +317,12 @@ def test_json_log_of_a_fault_in_the_owner() -> None:
     line = json.loads(JsonLines().format(record))
     assert (line["event"], line["level"], line["process"]) == ("failed on x", "error", "owner")
     assert line["exception"].endswith("ZeroDivisionError: it's zero")
+
+
+def test_name_in_the_log_of_the_owner_stays_on_its_line() -> None:
+    """Whoever may choose a name cannot write lines of the log with it."""
+    line = TextLines().format(logging.makeLogRecord({"msg": "service %s", "args": ("ж\n1",), "levelname": "INFO"}))
+    assert re.search(r"\] service ж\\n1 +process=owner$", line)
 
 
 def test_text_log_of_the_owner(tmp_path: Path) -> None:

@@ -1,7 +1,7 @@
 import pytest
 
 from registry.errors import InvalidField
-from registry.urls import MAX_URL_CHARS, id_from_url, normalise_url
+from registry.urls import MAX_URL_CHARS, id_from_url, normalise_url, server_key
 
 
 @pytest.mark.parametrize(
@@ -66,3 +66,27 @@ def test_addresses_nobody_could_call_are_refused(url: str, reason: str) -> None:
 def test_id_from_url(url: str, id: str) -> None:
     """The id of a backend without one is what a person would call its address."""
     assert id_from_url(url) == id
+
+
+@pytest.mark.parametrize(
+    ("url", "key"),
+    [
+        ("http://gpu:8000", "http://gpu:8000"),
+        ("HTTP://GPU:8000/", "http://gpu:8000"),
+        ("http://gpu:8000/v1/", "http://gpu:8000"),
+        ("http://gpu:8000//v1", "http://gpu:8000"),
+        ("http://gpu:8000/api/v1", "http://gpu:8000/api"),
+        ("http://gpu:8000/v1/v2", "http://gpu:8000/v1/v2"),
+        ("http://localhost", "http://127.0.0.1"),
+        ("http://LocalHost:8000/v1", "http://127.0.0.1:8000"),
+        ("http://0.0.0.0:80/v1", "http://127.0.0.1"),
+        ("https://localhost.lan", "https://localhost.lan"),
+        ("http://x/localhost", "http://x/localhost"),
+        ("http://10.0.0.0.0:1", "http://10.0.0.0.0:1"),
+        ("http://[::1]:8000/v1", "http://[::1]:8000"),
+    ],
+)
+def test_server_key(url: str, key: str) -> None:
+    """Spellings of one server's address have one key, other servers have others, and a key has itself."""
+    assert server_key(url) == key
+    assert server_key(key) == key

@@ -8,10 +8,8 @@ import msgspec
 
 from registry.gateway.services.asked import ServicesRegistry
 from registry.gateway.services.queries import Wanted
+from registry.state.servers import RUNNING
 from registry.state.service_records import BeatView, ServiceRecord, ServiceView
-
-RUNNING = "running"
-"""The only status of a healthy service."""
 
 _encode = msgspec.json.Encoder().encode
 

@@ -20,7 +20,10 @@ async def ask(server: Conversation) -> list[Model]:
     """The models that generate text."""
     answer = await get(server, "/v1beta/models?pageSize=1000")
     entries = listed(answer, "models")
-    chatting = [entry for entry in entries if holds(entry.get("supportedGenerationMethods"), "generateContent")]
+    # Others embed, or make pictures.
+    chatting = [
+        entry for entry in entries if holds(entry.get("supportedGenerationMethods"), "generateContent") is not False
+    ]
     return models_of(answer, chatting, _model)
 
 

@@ -24,10 +24,10 @@ class Asks:
         self.waiting: Table[CallId, AskRecord] = Table("waiting_checkers", tuple[int, int], AskRecord, durable=False)
         self._arrived = 0
 
-    def wait(self, call: CallId, most: int, deadline_s: float, epoch: int) -> None:
+    def wait(self, call: CallId, most: int, deadline_s: float, epoch: int, *, urgent_only: bool = False) -> None:
         """Somebody waits for something to probe."""
         self._arrived += 1
-        self.waiting.put(call, AskRecord(most, (epoch << 40) + self._arrived, deadline_s))
+        self.waiting.put(call, AskRecord(most, (epoch << 40) + self._arrived, deadline_s, urgent_only))
 
     def in_order(self) -> list[tuple[CallId, AskRecord]]:
         """Those who wait, in order of their arrival."""

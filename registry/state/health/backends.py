@@ -6,6 +6,7 @@ the few milliseconds of a list of models into the first of them.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING
 
@@ -23,6 +24,11 @@ from registry.state.records import BackendRecord
 
 if TYPE_CHECKING:
     from actors.actor import Context
+
+logger = logging.getLogger(__name__)
+
+MODELS_TOLD = 10
+"""So many models of a backend are named in the log at most."""
 
 _HEALTHY, _UNHEALTHY = BackendStatus.HEALTHY, BackendStatus.UNHEALTHY
 
@@ -107,6 +113,7 @@ class BackendProbes:
         verdict = self._judge(record, course, finding, now_s)
         error = _error(record, verdict.status, finding)
         self._backends.update_status(id, verdict.status, error, context.revision + 1, context.wall_s)
+        _tell(record, self._backends.require(id))
         course = msgspec.structs.replace(
             course,
             status=verdict.status,
@@ -192,7 +199,9 @@ class BackendProbes:
         failed = self._rules.failure_threshold
         requests = "a request" if failed == 1 else f"{failed} requests in a row"
         error = f"{requests} failed, the last one with: {TROUBLES[outcome]}"
+        record = self._backends.require(id)
         self._backends.update_status(id, _UNHEALTHY, error, context.revision + 1, context.wall_s)
+        _tell(record, self._backends.require(id))
         held_until_s = now_s + self._pace.back_off(id, course.turn, course.trips, _UNHEALTHY)
         tripped = BackendCourse(
             held_until_s,
@@ -209,6 +218,18 @@ class BackendProbes:
 
 def _since(before: BackendStatus, after: BackendStatus, now_s: float) -> dict[str, float]:
     return {} if before is after else {"since_s": now_s, "calm_s": now_s, "troubles": 0, "held_until_s": 0.0}
+
+
+def _tell(before: BackendRecord, after: BackendRecord) -> None:
+    """Log a change of status, for those who run the server."""
+    if after.status is before.status:
+        return
+    if after.status is _HEALTHY:
+        models = ", ".join(model.id for model in after.models[:MODELS_TOLD]) or "no models"
+        logger.info("backend %s is healthy: %s", after.id, models)
+    else:
+        status = after.status.value.replace("_", " ")
+        logger.warning("backend %s (%s) is %s: %s", after.id, after.url, status, after.last_error)
 
 
 def _error(record: BackendRecord, status: BackendStatus, finding: Finding) -> str | None:

@@ -106,12 +106,6 @@ class Health:
         else:
             self.of_services.settle(name, context)
 
-    def backend_added(self, id: str, context: Context) -> None:
-        """A backend was added; `settle` sees it."""
-
-    def forget_backend(self, id: str) -> None:
-        """A backend was removed; `settle` sees it."""
-
     def tick(self, context: Context) -> None:
         """Take back the claims whose time is over, and hand out what has become due."""
         self.claims.expire(context.monotonic_s - self._claim_s)
@@ -132,14 +126,14 @@ class Health:
 
     # -- handing out -----------------------------------------------------------------------------------------
 
-    def next_probes(self, most: int, context: Context) -> list[ProbeOrder]:
+    def next_probes(self, most: int, context: Context, *, urgent_only: bool = False) -> list[ProbeOrder]:
         """What is to be probed by the session that asks; nothing if it has to wait."""
         if context.session not in self.asks.checkers:
             self.asks.checkers.put(context.session, context.monotonic_s)
         self.settle(context)
-        orders = self._take(context.session, most, context)
+        orders = self._take(context.session, most, context, urgent_only=urgent_only)
         if not orders:
-            self.asks.wait(context.call, most, context.deadline_s, context.epoch)
+            self.asks.wait(context.call, most, context.deadline_s, context.epoch, urgent_only=urgent_only)
         return orders
 
     def cancelled(self, call: CallId) -> None:
@@ -156,19 +150,20 @@ class Health:
         for call, ask in self.asks.in_order():
             if ask.deadline_s < now_s:
                 continue  # it may never read its orders; the next tick takes it out of the line
-            orders = self._take(call[0], ask.most, context)
-            if not orders:
+            orders = self._take(call[0], ask.most, context, urgent_only=ask.urgent_only)
+            if orders:
+                self.asks.waiting.delete(call)
+                context.answer(call, orders)
+            elif not ask.urgent_only:
                 return
-            self.asks.waiting.delete(call)
-            context.answer(call, orders)
 
-    def _take(self, session: int, most: int, context: Context) -> list[ProbeOrder]:
+    def _take(self, session: int, most: int, context: Context, *, urgent_only: bool) -> list[ProbeOrder]:
         """Claim what is due for a session; services without an address are found unhealthy on the way."""
         orders: list[ProbeOrder] = []
         now_s = context.monotonic_s
         for _ in range(most + MOST_AT_ONCE):
             aim = self.agenda.first(now_s)
-            if aim is None or len(orders) == most:
+            if aim is None or len(orders) == most or (urgent_only and not self.agenda.is_wanted(aim)):
                 break
             order = self._order(aim, session, context)
             if order is not None:

@@ -12,7 +12,7 @@ import pytest
 
 from registry import Registry, Supervisor
 from tests.polling import until
-from tests.registry.api.served import serve
+from tests.registry.api.served import answer_probes, serve
 
 ADMIN_KEY = "sk-admin-do-not-show"
 
@@ -47,6 +47,7 @@ def running_system(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]
         notes = [directory / "first", directory / "second"]
         for note in notes:
             supervisor.spawn(serve, str(note), ADMIN_KEY)
+        supervisor.spawn(answer_probes)
         clients = [stack.enter_context(client_of(address_in(note))) for note in notes]
         yield Served(supervisor, str(clients[0].base_url).rstrip("/"), clients[0], clients[1])
 

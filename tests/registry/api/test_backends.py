@@ -9,7 +9,8 @@ from urllib.parse import quote
 import httpx2
 import pytest
 
-from registry import Backend, BackendStatus, Model
+from actors.channel import DEFAULT_LIMIT
+from registry import Backend, BackendStatus, Model, Registry
 from registry.errors import NoBackendAvailable
 from tests.registry.api.conftest import Served
 
@@ -98,6 +99,22 @@ def test_ids_may_be_anything(served: Served, id: str) -> None:
     assert served.client.post(f"{quoted}/undrain").json()["status"] == "unknown"
     assert served.client.delete(quoted).json()["id"] == id
     assert served.client.get(quoted).status_code == 404
+
+
+def test_list_longer_than_a_message(served: Served) -> None:
+    """A list has no limit, whichever gateway is asked."""
+    metadata = {str(number): "x" * 4_000 for number in range(100)}
+    add = Registry.add_backend.call
+    for at in range(0, 45, 5):
+        served.registry.batch(
+            [add(Backend(url=f"http://long{one}:1", id=f"long{one}", metadata=metadata)) for one in range(at, at + 5)]
+        )
+    for client in (served.client, served.other):
+        answer = client.get("/backends")
+        assert len(answer.content) > DEFAULT_LIMIT
+        listed = answer.json()
+        assert listed["revision"] == served.registry.revision
+        assert [backend["id"] for backend in listed["backends"]] == [f"long{number}" for number in range(45)]
 
 
 def test_slashes_of_an_id_may_stay(served: Served) -> None:

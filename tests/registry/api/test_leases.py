@@ -67,13 +67,18 @@ def test_status_in_figures(served: Served) -> None:
         "epoch": 1,
         "revision": served.registry.revision,
         "backends": {
-            **{"healthy": 1, "unhealthy": 0, "unknown": 1, "draining": 0},
-            **{"warming": 0, "rate_limited": 0, "misconfigured": 0},
+            "healthy": 1,
+            "unhealthy": 0,
+            "unknown": 1,
+            "draining": 0,
+            "warming": 0,
+            "rate_limited": 0,
+            "misconfigured": 0,
         },
         "services": {"registered": 2, "healthy": 1},
         "leases": 1,
         "waiting": 0,
-        "sessions": 3,
+        "sessions": 4,
     }
 
 

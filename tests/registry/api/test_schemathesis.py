@@ -36,4 +36,4 @@ def test_control_api_is_as_documented(served: Served, tmp_path: Path) -> None:
         timeout=5 * BUDGET_S,
     )
     assert run.returncode == 0, run.stdout + run.stderr
-    assert "12 selected" in run.stdout
+    assert "21 selected" in run.stdout

@@ -98,6 +98,25 @@ def test_change_in_words(before: object, after: object, said: str) -> None:
     assert str(RowChange("backends", "gpu-1", before, after)) == f"backend gpu-1: {said}"
 
 
+@pytest.mark.parametrize(
+    ("before", "after", "said"),
+    [
+        (None, {"url": "http://a", "status": "running"}, "added, http://a"),
+        ({"url": "http://a"}, None, "removed"),
+        ({"is_healthy": True, "revision": 1}, {"is_healthy": False, "revision": 2}, "is_healthy true → false"),
+        ({"health_status": "unknown"}, {"health_status": "healthy"}, "health_status unknown → healthy"),
+        (
+            {"metadata": {"models": ["a"], "n": 1}},
+            {"metadata": {"models": ["a", "b"], "type": "openai-api"}},
+            "metadata.models +b, metadata.n 1 → none, metadata.type none → openai-api",
+        ),
+    ],
+)
+def test_change_of_a_service_in_words(before: object, after: object, said: str) -> None:
+    """It reads as that of a backend does."""
+    assert str(RowChange("services", "s", before, after)) == f"service s: {said}"
+
+
 def test_change_on_one_line() -> None:
     """A change of several rows is one line, and names cannot break it."""
     added = change(RowChange("backends", "a\n", None, {}), RowChange("traffic", ["m", 1], {}, None))

@@ -32,13 +32,16 @@ from tests.registry.stores.journals import Flaky
 NAMES = ("a", "b/ü", "c")
 KEYS = {"one": "http://gpu:8000", "two": "http://127.0.0.1:9000"}
 
-names = st.sampled_from(NAMES)
-urls = st.sampled_from([*SERVERS])
-statuses = st.sampled_from(("running", "running", "running", "stopped", ""))
+names = st.sampled_from(("a", "a", *NAMES))
+# Most of them name a server, so that there are backends most of the time.
+urls = st.sampled_from([*SERVERS, "http://gpu:8000", "http://gpu:8000", "http://localhost:9000"])
+statuses = st.sampled_from(("running", "running", "stopped", ""))
 metadata = st.sampled_from(
     (
         {},
         {"type": "openai-api", "models": ["m"]},
+        {"type": "openai-api", "models": ["m"]},
+        {"type": "openai-api", "models": ["n", "o"]},
         {"type": "openai-api", "models": ["m", "n", "m", 7, None, ""]},
         {"type": "openai-api", "models": "m"},
         {"type": "openai-api", "n": 1},

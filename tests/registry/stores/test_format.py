@@ -12,8 +12,10 @@ import msgspec
 import pytest
 
 from actors.errors import Compacted, JournalDamaged
+from registry import commands as c
 from registry.owner import RegistryActor
 from registry.state.records import BackendRecord
+from registry.state.service_records import BeatRecord
 from registry.stores import schema
 from registry.stores.recovery import recover
 from tests.registry.state.driver import State, backend
@@ -38,6 +40,14 @@ def old_record(record: BackendRecord) -> str:
 def records(state: State) -> list[tuple[str, BackendRecord]]:
     """The backends of a state, as they are found in an old file."""
     return [(id, msgspec.structs.replace(record, revision=0)) for id, record in state.actor.backends.records.items()]
+
+
+def format_3(path: Path, state: State, revision: int) -> None:
+    """A file as the third version wrote it."""
+    format_2(path, state, revision)
+    with closing(sqlite3.connect(path, isolation_level=None)) as db:
+        db.execute("CREATE TABLE counters (key TEXT PRIMARY KEY, record TEXT NOT NULL)")
+        db.execute("PRAGMA user_version = 3")
 
 
 def format_2(path: Path, state: State, revision: int) -> None:
@@ -66,7 +76,7 @@ def format_1(path: Path, state: State, revision: int) -> None:
         db.execute("PRAGMA user_version = 1")
 
 
-@pytest.mark.parametrize("write", [format_1, format_2])
+@pytest.mark.parametrize("write", [format_1, format_2, format_3])
 def test_file_of_an_older_version(path: Path, write: Callable[[Path, State, int], None]) -> None:
     """Everything in it is there after the first start, and its history begins with the next change."""
     state = State(backend("b", "m"), backend("a"))
@@ -82,9 +92,15 @@ def test_file_of_an_older_version(path: Path, write: Callable[[Path, State, int]
             journal.history(16)
         journal.commit(turn(State(backend("c")), 18), 10, TURN)
         assert [step.revision for step in journal.history(17)] == [18]
+        with_service = State()
+        with_service.apply(c.RegisterService("s", "h", 1, "h", "http://h:1", "running"))
+        journal.commit(turn(with_service, 19), 11, TURN)
+        journal.save([("beats", "s", BeatRecord(1.0, 2.0)), ("lifetime", "registry", 3.0)])
     with closing(sqlite3.connect(path)) as db:
         assert db.execute("PRAGMA user_version").fetchone() == (schema.FORMAT,)
-    assert len(reopened(path)[0]) == 3
+    found = reopened(path)[0]
+    assert len(found) == 6
+    assert (found["services", "s"].url, found["beats", "s"]) == ("http://h:1", BeatRecord(1.0, 2.0))
 
 
 def test_migration_that_is_interrupted(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

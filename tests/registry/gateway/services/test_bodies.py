@@ -52,6 +52,7 @@ def one(**changes: Any) -> bytes:
 
 NO_NAMES: list[Any] = ["", None, 5, ["a"], "x" * 1025]
 NO_PORTS: list[Any] = [0, -1, 65_536, 10**30, 5.0, 1e3, True, "8000", None, [8000]]
+NO_OBJECTS: list[Any] = [[], "a", 1, False, [["a", 1]]]
 NO_TEXTS: list[Any] = [None, 1, True, {}, ["a"], "x" * 4097]
 
 WRONG_REGISTRATIONS: dict[bytes, str] = {
@@ -72,8 +73,8 @@ WRONG_REGISTRATIONS: dict[bytes, str] = {
         for field in ("host", "hostname", "url", "status")
         for value in NO_TEXTS
     },
-    **{one(metadata=value): "metadata must be an object or null." for value in ([], "a", 1, False, [["a", 1]])},
-    **{one(timestamp=value): f"timestamp {TEXT[:-1]}, or null." for value in (1, 1.5, {}, "x" * 4097)},
+    **{one(metadata=value): "metadata must be an object or null." for value in NO_OBJECTS},
+    **{one(timestamp=value): f"timestamp {TEXT[:-1]}, or null." for value in NO_TEXTS[1:]},
 }
 
 WRONG_UPDATES = {

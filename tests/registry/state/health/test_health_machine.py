@@ -71,6 +71,7 @@ class HealthMachine(RuleBasedStateMachine):
         self.held: dict[int, Held] = {}
         self.old: list[ProbeOrder] = []
         self.asking: dict[Call, int] = {}
+        self.urgent: set[Call] = set()
         self.checking: dict[Call, str] = {}
         self.judged: dict[str, Judged] = {}
         self.health: dict[str, ServiceHealth] = {}
@@ -120,6 +121,7 @@ class HealthMachine(RuleBasedStateMachine):
     def given(self, call: Call) -> None:
         orders = self.ward.orders(call)
         assert orders
+        assert all(order.urgent for order in orders) or call not in self.urgent
         for order in orders:
             aim = (order.target, order.name)
             assert order.number not in self.held
@@ -208,15 +210,17 @@ class HealthMachine(RuleBasedStateMachine):
 
     # -- health checkers ---------------------------------------------------------------------------------------
 
-    @rule(checker=checkers, most=st.integers(1, 3), wait_s=st.sampled_from((3.0, 1e6)))
-    def ask(self, checker: int, most: int, wait_s: float) -> None:
+    @rule(checker=checkers, most=st.integers(1, 3), wait_s=st.sampled_from((3.0, 1e6)), urgent_only=st.booleans())
+    def ask(self, checker: int, most: int, wait_s: float, urgent_only: bool = False) -> None:
         session = self.sessions[checker]
         self.known.add(session)
         deadline_s = self.ward.now_s + wait_s
         call = (session, self.ward._numbers.get(session, 0) + 1)
         self.asking[call] = most
+        if urgent_only:
+            self.urgent.add(call)
         before = set(self.held)
-        self.do(lambda: self.ward.say(c.NextProbes(most), session, deadline_s))
+        self.do(lambda: self.ward.say(c.NextProbes(most, urgent_only), session, deadline_s))
         assert sum(number not in before for number in self.held) <= most
         assert (call in self.asking) == (not self.held.keys() - before)
 
@@ -365,8 +369,11 @@ class HealthMachine(RuleBasedStateMachine):
             health = self.ward.actor.services.require(name).health_status
             if not self.has_address(name) and health is ServiceHealth.UNHEALTHY:
                 self.health[name] = health
-        if self.asking:
-            assert self.ward.actor.health.agenda.first(now_s) is None
+        agenda = self.ward.actor.health.agenda
+        if self.asking.keys() - self.urgent:
+            assert agenda.first(now_s) is None
+        elif self.asking and (first := agenda.first(now_s)) is not None:
+            assert not agenda.is_wanted(first)
 
     @rule(checker=checkers)
     def a_diligent_checker(self, checker: int) -> None:
