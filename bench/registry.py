@@ -1,6 +1,7 @@
 """What the registry's reads, leases, starts and memory cost, with many backends.
 
-Reads go to the local copy of a worker process unless they are `fresh`. Leases are taken where ten and where ten
+Reads go to the local copy of a worker process. If they are `fresh`, the owner brings that up to date before, or is asked
+itself by a process that keeps none. Leases are taken where ten and where ten
 thousand backends are registered, and beside them stand the same two steps (choose the least busy backend that has the
 model and count a request on it; give it back) over a redis-server and under a manager's lock.
 """

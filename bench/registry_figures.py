@@ -24,8 +24,8 @@ def _reads(rounds: Rounds) -> Iterator[Figure]:
     hits = "get_backends_for_model, 10 hits"
     yield rounds.one("get_backends_for_model", "for_model", "µs", f"{hits}, local copy", at_most(10))
     yield rounds.compared("get_backends_for_model_over_dict", "for_model", "dict", times)
-    yield rounds.one("fresh_get_backend", "fresh_get_backend", "µs", "get_backend, asked from the owner")
-    asked = "asked from the owner; the specification allows 1 ms"
+    yield rounds.one("fresh_get_backend", "fresh_get_backend", "µs", "get_backend, local copy brought up to date by the owner")
+    asked = "local copy brought up to date by the owner; the specification allows 1 ms"
     yield rounds.one("fresh_get_backends_for_model", "fresh_for_model", "µs", f"{hits}, {asked}", at_most(1_000))
 
 

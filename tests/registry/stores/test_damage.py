@@ -117,7 +117,7 @@ def test_row_that_does_not_fit(path: Path, statement: str, said: str, lost: str)
         (["UPDATE journal SET record = NULL"], "makes no sense"),
         (["DROP TABLE journal"], "its table 'journal' is missing"),
         (["DROP TABLE history"], "its table 'history' is missing"),
-        (["CREATE TABLE services (a)"], "a table that nobody knows, 'services'"),
+        (["CREATE TABLE poems (a)"], "a table that nobody knows, 'poems'"),
         (["PRAGMA user_version = -5"], "its format is given as -5"),
         (["PRAGMA user_version = 1000000"], "its format is given as 1000000"),
     ],

@@ -9,7 +9,7 @@ import msgspec
 import pytest
 from hypothesis import settings
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from actors.errors import CallTimeout, CommandError
 from actors.tables import revert
@@ -38,7 +38,7 @@ ids = st.sampled_from(BACKENDS)
 services = st.sampled_from(SERVICES)
 checkers = st.sampled_from(CHECKERS)
 findings = st.sampled_from((*[HEALTHY] * 3, *[UNHEALTHY] * 3, *sorted(FINDINGS)))
-statuses = st.sampled_from(BackendStatus)
+statuses = st.sampled_from((*[HEALTHY] * 5, *BackendStatus))
 urls = st.sampled_from(("http://one:1", "http://two:2"))
 
 
@@ -141,9 +141,33 @@ class HealthMachine(RuleBasedStateMachine):
         """Whether there is a health checker."""
         return bool(self.known & set(self.sessions.values()))
 
+    @initialize(status=statuses, most=st.integers(1, 3))
+    def begin(self, status: BackendStatus, most: int) -> None:
+        self.put("a", BackendStatus.UNKNOWN, "http://one:1", Connection.HTTP)
+        self.put("b", status, "http://one:1", Connection.HTTP)
+        self.register("s", "http://127.0.0.1:9000")
+        self.ask(0, most, 1e6)
+
     # -- backends ----------------------------------------------------------------------------------------------
 
-    @rule(id=ids, status=statuses, url=urls, connection=st.sampled_from((*[Connection.HTTP] * 4, Connection.GRPC)))
+    @rule(
+        data=st.data(),
+        id=ids,
+        status=statuses,
+        url=urls,
+        connection=st.sampled_from((*[Connection.HTTP] * 4, Connection.GRPC)),
+    )
+    def configure_a_backend(
+        self, data: st.DataObject, id: str, status: BackendStatus, url: str, connection: Connection
+    ) -> None:
+        """Somebody changes one thing of a backend. One rule for all of it: it is the probes that need many steps."""
+        actions: list[Callable[[], None]] = [
+            lambda: self.put(id, status, url, connection),
+            lambda: self.set_by_hand(id, status),
+            lambda: self.remove(id),
+        ]
+        data.draw(st.sampled_from(actions))()
+
     def put(self, id: str, status: BackendStatus, url: str, connection: Connection) -> None:
         """Somebody adds a backend, or gives it another address or status."""
         present = self.ward.actor.backends.records.get(id)
@@ -158,7 +182,6 @@ class HealthMachine(RuleBasedStateMachine):
             self.handed_s[Target.BACKEND, id] = self.ward.now_s
         self.tell(c.PutBackend(record, keep_status=False))
 
-    @rule(id=ids, status=statuses)
     def set_by_hand(self, id: str, status: BackendStatus) -> None:
         if id not in self.judged:
             return
@@ -166,7 +189,6 @@ class HealthMachine(RuleBasedStateMachine):
             self.judged[id] = Judged(status)
         self.tell(c.UpdateStatus(id, status, "by hand"))
 
-    @rule(id=ids)
     def remove(self, id: str) -> None:
         if id in self.judged:
             self.void((Target.BACKEND, id))
@@ -175,14 +197,18 @@ class HealthMachine(RuleBasedStateMachine):
 
     # -- services ----------------------------------------------------------------------------------------------
 
-    @rule(name=services, url=st.sampled_from(("http://127.0.0.1:9000", "http://127.0.0.1:9001", "nonsense")))
+    @rule(data=st.data(), name=services, url=st.sampled_from(("http://127.0.0.1:9000", "http://h:1", "nonsense")))
+    def configure_a_service(self, data: st.DataObject, name: str, url: str) -> None:
+        """A service comes or goes."""
+        actions: list[Callable[[], None]] = [lambda: self.register(name, url), lambda: self.unregister(name)]
+        data.draw(st.sampled_from(actions))()
+
     def register(self, name: str, url: str) -> None:
         self.void((Target.SERVICE, name))
         self.health[name] = ServiceHealth.UNKNOWN
         self.handed_s[Target.SERVICE, name] = self.ward.now_s
         self.tell(c.RegisterService(name, "h", 1, "h", url, "running"))
 
-    @rule(name=services)
     def unregister(self, name: str) -> None:
         if name in self.health:
             self.void((Target.SERVICE, name))
@@ -224,11 +250,21 @@ class HealthMachine(RuleBasedStateMachine):
         assert sum(number not in before for number in self.held) <= most
         assert (call in self.asking) == (not self.held.keys() - before)
 
-    @precondition(lambda self: self.held)
-    @rule(data=st.data(), found=findings)
-    def report(self, data: st.DataObject, found: BackendStatus) -> None:
-        """A checker says what it has found, and perhaps says it twice."""
-        number = data.draw(st.sampled_from(sorted(self.held)))
+    @rule(data=st.data(), checker=checkers, found=st.lists(findings, min_size=1, max_size=8))
+    def work(self, data: st.DataObject, checker: int, found: list[BackendStatus]) -> None:
+        """Checkers probe what they have, or what they get in the next seconds."""
+        for finding in found:
+            for _ in range(3):
+                if self.held:
+                    break
+                if self.sessions[checker] not in {session for session, _ in self.asking}:
+                    self.ask(checker, 2, 1e6)
+                self.time_passes(1.0)
+            if self.held:
+                self.report(data.draw(st.sampled_from(sorted(self.held))), finding)
+
+    def report(self, number: int, found: BackendStatus) -> None:
+        """A checker says what it has found, and says it twice."""
         order, session, _ = self.held[number]
         command = c.ReportProbe(number, found, "why", 3, None, None)
         other = next(one for one in (*self.sessions.values(), self.client) if one != session)
@@ -312,14 +348,16 @@ class HealthMachine(RuleBasedStateMachine):
     @precondition(lambda self: self.asking or self.checking)
     @rule(data=st.data())
     def somebody_waits_no_more(self, data: st.DataObject) -> None:
-        call = data.draw(st.sampled_from(sorted({*self.asking, *self.checking})))
+        self.cancel(data.draw(st.sampled_from(sorted({*self.asking, *self.checking}))))
+
+    def cancel(self, call: Call) -> None:
         self.asking.pop(call, None)
         self.checking.pop(call, None)
         self.do(lambda: self.ward.engine.cancel(*call))
 
     # -- requests ----------------------------------------------------------------------------------------------
 
-    @rule(outcome=st.sampled_from((*[Outcome.SERVER_ERROR] * 4, *Outcome)), times=st.integers(1, 4))
+    @rule(outcome=st.sampled_from((*[Outcome.SERVER_ERROR] * 8, *Outcome)), times=st.integers(1, 6))
     def request(self, outcome: Outcome, times: int) -> None:
         """Requests end, on whatever backend they come to."""
         for _ in range(times):
@@ -375,35 +413,34 @@ class HealthMachine(RuleBasedStateMachine):
         elif self.asking and (first := agenda.first(now_s)) is not None:
             assert not agenda.is_wanted(first)
 
-    @rule(checker=checkers)
-    def a_diligent_checker(self, checker: int) -> None:
+    @rule(checker=checkers, found=st.sampled_from((HEALTHY, HEALTHY, UNHEALTHY)))
+    def a_diligent_checker(self, checker: int, found: BackendStatus) -> None:
         """If one asks all the time, each target comes up within its time."""
         for call in list(self.asking):
-            del self.asking[call]
-            self.do(lambda call=call: self.ward.engine.cancel(*call))
+            self.cancel(call)
         begun_s = self.ward.now_s
+        health = ServiceHealth.HEALTHY if found is HEALTHY else ServiceHealth.UNHEALTHY
         for _ in range(int((LONGEST_WAIT_S + CLAIM_S) / TICK_S) + 3):
             self.ward.clock.advance(TICK_S)
             self.tick()
-            for _ in range(2):
-                self.ask(checker, 3, 1e6)
+            self.ask(checker, 5, 1e6)
             for call in list(self.asking):
-                del self.asking[call]
-                self.do(lambda call=call: self.ward.engine.cancel(*call))
+                self.cancel(call)
             for number, held in list(self.held.items()):
                 if held.session == self.sessions[checker]:
                     self.drop(number)
                     if held.order.target is Target.BACKEND:
-                        self.judged[held.order.name] = self.expected(held.order.name, UNHEALTHY)
+                        self.judged[held.order.name] = self.expected(held.order.name, found)
                     else:
-                        self.health[held.order.name] = ServiceHealth.UNHEALTHY
-                    self.tell(c.ReportProbe(number, UNHEALTHY, "why"), held.session)
+                        self.health[held.order.name] = health
+                    self.tell(c.ReportProbe(number, found, "why"), held.session)
         probed = {aim for aim, at_s in self.handed_s.items() if at_s > begun_s}
         http = {(Target.BACKEND, id) for id in self.judged if self.ward.record(id).connection is Connection.HTTP}
         assert http <= probed
         assert {(Target.SERVICE, name) for name in self.health if self.has_address(name)} <= probed
         for name in self.health:
-            assert self.ward.actor.services.require(name).health_status is ServiceHealth.UNHEALTHY
+            expected = health if self.has_address(name) else ServiceHealth.UNHEALTHY
+            assert self.ward.actor.services.require(name).health_status is expected
 
     @rule()
     def the_owner_dies(self) -> None:
@@ -476,8 +513,9 @@ class HealthMachine(RuleBasedStateMachine):
 
 
 def id_of(command: c.Command) -> bytes:
+    """Something by which commands can be told apart."""
     return msgspec.msgpack.encode(command)
 
 
 TestHealthMachine = HealthMachine.TestCase
-TestHealthMachine.settings = settings(max_examples=80, stateful_step_count=40, deadline=None)
+TestHealthMachine.settings = settings(max_examples=60, stateful_step_count=25, deadline=None)

@@ -22,6 +22,7 @@ EXPECTED: dict[BackendStatus, dict[BackendStatus, list[BackendStatus]]] = {
 
 
 def seen(status: BackendStatus, *findings: BackendStatus, rules: HealthRules | None = None) -> list[BackendStatus]:
+    """The status after each finding."""
     verdict = Verdict(status, 0, 0)
     statuses = []
     for found in findings:
