@@ -187,6 +187,18 @@ def test_no_orphans(tmp_path: Path, victim: str) -> None:
         one.is_well()
 
 
+def test_command_ends_with_its_guardian(tmp_path: Path) -> None:
+    """The kernel kills the command when the guardian dies, also if the babysitter can do nothing any more."""
+    with nursery(tmp_path) as one:
+        one.is_well()
+        (pid,) = one.pids()
+        (guardian,) = set(one.run.descendants()) - {pid}
+        one.run.kill(signal.SIGSTOP)
+        os.kill(guardian, signal.SIGKILL)
+        until(lambda: not running([pid]), "the command is gone")
+        one.run.kill()
+
+
 def test_server_that_does_not_answer(tmp_path: Path) -> None:
     """A stopped server is out of the routing; if it goes on it is in it again, and no restart was needed."""
     with nursery(tmp_path, "--hang-timeout", "4") as one:
