@@ -113,10 +113,9 @@ def test_server_that_is_not_ready_is_not_registered(tmp_path: Path) -> None:
         one.is_well()
 
 
-@pytest.mark.parametrize("status", [404, 401])
-def test_server_without_a_list_of_models(tmp_path: Path, status: int) -> None:
-    """One that has no such page, or wants a key for it, is ready and registered without models."""
-    with nursery(tmp_path, status=status) as one:
+def test_server_without_a_list_of_models(tmp_path: Path) -> None:
+    """One that has no such page is ready, and registered without models."""
+    with nursery(tmp_path, status=404) as one:
         one.is_well()
         assert "models" not in one.registry.services[f"{NAME}-server"]["metadata"]
 
@@ -413,9 +412,7 @@ def test_real_server(tmp_path: Path) -> None:
     ("arguments", "said"),
     [
         ([], "--name is missing: by which name is the service to be registered?"),
-        (["--name", "x", "--port", "65535", "--", "a"], "port: Input should be less than or equal to 65534"),
         (["--name", "x", "--port", "x", "--", "a"], "Invalid value for '--port': "),
-        (["--config-file", "/no/such.toml"], "/no/such.toml cannot be read: No such file or directory"),
         (
             ["--name", "x", "--port", "1", "--listen", "192.0.2.1", "--", "a"],
             "port 2 cannot be listened at on 192.0.2.1",
