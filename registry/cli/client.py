@@ -61,7 +61,7 @@ class Client:
 
     def __init__(self, place: Place) -> None:
         self._place = place
-        self._key = _admin_key()
+        self._key = admin_key()
         # To load the trusted certificates takes longer than all the rest, and plain HTTP has no use for them.
         with_tls = place.url.startswith("https://")
         try:
@@ -185,7 +185,12 @@ class Client:
         return f"nobody answers at {self.url} ({reason}): {self._place.why_nobody}"
 
 
-def _admin_key() -> str:
+def admin_key() -> str:
+    """The admin key that the environment names; empty if it names none.
+
+    Raises:
+        WrongUse: It cannot be one.
+    """
     key = os.environ.get(KEY_VARIABLE, "").strip()
     if not key.isascii() or not (key + " ").isprintable():
         raise WrongUse(f"{KEY_VARIABLE}: must be one line of ASCII characters")

@@ -133,11 +133,13 @@ class Kept:
         """Why the latest attempt failed; None after one that did not."""
         return self._kept.last_error
 
-    def change(self, *, status: str | None = None, metadata: Mapping[str, Any] | None = None) -> None:
+    def change(
+        self, *, status: str | None = None, metadata: Mapping[str, Any] | None = None, alive: bool | None = None
+    ) -> None:
         """Have the service registered with another status or other metadata from now on; see `AsyncKept.change`."""
 
         async def change() -> None:
-            self._kept.change(status=status, metadata=metadata)
+            self._kept.change(status=status, metadata=metadata, alive=alive)
 
         self._thread.run(change)
 

@@ -66,6 +66,7 @@ class AsyncKept:
         self._is_registering = False
         self._is_registered = False
         self._maybe_known = False
+        self._alive = True
         self._version = self._told = 0
         self._failures = 0
         self._registration()  # to find out now whether the values are in their limits
@@ -81,8 +82,15 @@ class AsyncKept:
         """Why the latest attempt failed; None after one that did not."""
         return self._last_error
 
-    def change(self, *, status: str | None = None, metadata: Mapping[str, Any] | None = None) -> None:
+    def change(
+        self, *, status: str | None = None, metadata: Mapping[str, Any] | None = None, alive: bool | None = None
+    ) -> None:
         """Have the service registered with another status or other metadata from now on; it is sent at once.
+
+        Args:
+            status: Its own word.
+            metadata: Whatever else it says.
+            alive: Whether heartbeats are sent from now on; they are unless it is said here that it is not alive.
 
         Raises:
             InvalidField: A value is out of its limits; nothing is changed.
@@ -91,6 +99,7 @@ class AsyncKept:
         new: dict[str, Any] = {field: value for field, value in given.items() if value is not None}
         ServiceRequests.update.request(self.name, **new)
         self._fields = {**self._fields, **new}
+        self._alive = self._alive if alive is None else alive
         self._version += 1
         self._wake.set()
 
@@ -188,6 +197,8 @@ class AsyncKept:
 
     async def _tell(self) -> None:
         version = self._version
+        if self._is_registered and version == self._told and not self._alive:
+            return
         if self._is_registered:
             try:
                 await self._connection.perform(self._sign_of_life(version))

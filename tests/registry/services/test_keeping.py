@@ -287,6 +287,22 @@ def test_what_is_changed_is_told_at_once_and_remembered(client: ServiceClient, s
             kept.change(status="x" * 5000)
 
 
+def test_what_is_not_alive_sends_no_heartbeats(client: ServiceClient, stand_in: StandIn) -> None:
+    """Its changes are told all the same, and it is registered again by one if it was forgotten."""
+    with kept_by(client, interval_s=0.01) as kept:
+        more(lambda: beats(stand_in))
+        kept.change(status="restarting", alive=False)
+        until(lambda: stand_in.services["a"]["status"] == "restarting", "told")
+        before = len(stand_in.asked)
+        kept.change(status="still restarting")
+        until(lambda: stand_in.services["a"]["status"] == "still restarting", "told")
+        assert [asked.method for asked in stand_in.asked[before:]] == ["PUT"]
+        stand_in.services.clear()
+        kept.change(status="running", alive=True)
+        until(lambda: stand_in.services, "registered again")
+        more(lambda: beats(stand_in))
+
+
 def test_the_end_does_not_need_the_registry(
     client: ServiceClient, registry: Registry, caplog: pytest.LogCaptureFixture
 ) -> None:
