@@ -61,7 +61,7 @@ def serve(config: Config, *, recover: bool = False) -> None:
                 supervisor.add(spec)
             logger.info("state is kept in %s%s", directory.path, "" if path else " until the end")
             if not config.backends:
-                logger.warning("no backend is named; name some with --backend URL or in a file given by --config")
+                logger.info("no backend is named: use --backend URL or --config FILE, or register some at /services")
             watch_signals(supervisor, config.stop_timeout_s + KILL_MARGIN_S)
             supervisor.on_ready = _announce_once(supervisor, listening, directory)
             supervisor.on_stopping = listening.close  # a connection that nobody will accept must be refused, not kept

@@ -1,9 +1,10 @@
-"""The address of a backend in one normal form, so that two spellings of it are one backend."""
+"""Addresses: in one normal form, so that two spellings of one are the same; and paths of which no part is misread."""
 
 from __future__ import annotations
 
+import ipaddress
 import re
-from urllib.parse import urlsplit
+from urllib.parse import quote, urlsplit
 
 from registry.errors import InvalidField
 
@@ -83,6 +84,31 @@ def id_from_url(url: str) -> str:
     '127.0.0.1:8001'
     """
     return normalise_url(url).partition("://")[2]
+
+
+def path_of(*segments: str | int) -> str:
+    """A path of which no part is taken for something else, such as an id with a slash or of dots.
+
+    >>> path_of("backends", "gpu-1/a", "drain")
+    '/backends/gpu-1%2Fa/drain'
+    >>> path_of("backends", "..")
+    '/backends/%2E%2E'
+    """
+    quoted = (quote(str(segment), safe=":") for segment in segments)
+    return "/" + "/".join("%2E" * len(one) if not one.strip(".") else one for one in quoted)
+
+
+def is_this_machine(url: str) -> bool:
+    """Whether an address is one that only this machine can reach.
+
+    >>> is_this_machine("http://127.0.0.1:8081"), is_this_machine("http://gpu-1:8081")
+    (True, False)
+    """
+    host = urlsplit(url).hostname or ""
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
 
 
 def server_key(url: str) -> str:

@@ -16,8 +16,8 @@ ROOT = Path(__file__).resolve().parents[1]
 LAYERS = (
     {"__main__"},
     {"cli"},
-    {"server"},
-    {"gateway", "discovery", "health", "babysitter", "api", "testing"},
+    {"babysitter", "server"},
+    {"gateway", "discovery", "health", "api", "testing"},
     {"services"},
     {"supervisor"},
     {"connection"},

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import re
 import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -10,10 +11,13 @@ from pathlib import Path
 import pytest
 
 from registry import Backend, BackendStatus, Model, Registry, Supervisor
+from registry.babysitter.settings import Settings, load_settings
+from registry.cli.run import run
 from registry.config import BackendConfig, Config, load_config
 from tests.processes import ROOT, program
+from tests.registry.services.stand_in import StandIn, serving
 
-PAGES = ("README.md", *(f"docs/{name}.md" for name in ("cli", "http", "python", "settings")))
+PAGES = ("README.md", *(f"docs/{name}.md" for name in ("babysitter", "cli", "http", "python", "settings")))
 """Where examples stand."""
 
 
@@ -95,6 +99,41 @@ def test_the_short_python_examples_run(capsys: pytest.CaptureFixture[str]) -> No
     assert lease == "llama http://a:8000"
     assert "pending_requests=0 total_requests=2" in backend
     assert [line.split()[-1] for line in changes] == ["AddBackend", "Batch"]
+
+
+@pytest.mark.parametrize(
+    ("holding", "printed"),
+    [("with (\n    ServiceClient", "registered ['llama']\n"), ("AsyncServiceClient", "healthy\n")],
+)
+def test_the_examples_of_services(tmp_path: Path, holding: str, printed: str) -> None:
+    """They keep themselves registered at a registry, and unregister themselves."""
+    stand_in = StandIn()
+    with serving(stand_in) as url:
+        script = tmp_path / "example.py"
+        script.write_text(block("python", holding).replace("http://127.0.0.1:8081", url))
+        with program(str(script)) as run:
+            assert run.ends(30) == 0, run.stderr
+            assert run.stdout == printed
+    assert stand_in.lines("POST") == ["POST /services"]
+    assert stand_in.services == {}
+
+
+def test_the_babysitter(tmp_path: Path) -> None:
+    """The example of a file can be read; the page names every flag with its default."""
+    file = tmp_path / "one.toml"
+    file.write_text(block("toml", "[backend]"))
+    settings = load_settings(file, {}, {})
+    assert settings.command[-1] == "8200"
+    assert settings.metadata == {"cache_type": "paged"}
+    page = (ROOT / "docs/babysitter.md").read_text()
+    shown = dict(re.findall(r"^\| `--([a-z-]+)` \|(?: `?([^|`]*?)`?)? \|", page, re.MULTILINE))
+    for option in set(inspect.signature(run).parameters) - {"command"}:
+        field = Settings.model_fields.get(option) or Settings.model_fields.get(f"{option}_s")
+        default = None if field is None or field.is_required() else field.default
+        if isinstance(default, float | int | str):
+            assert shown[option.replace("_", "-")] == (f"{default:g}" if isinstance(default, float) else str(default))
+        else:
+            assert option.replace("_", "-") in shown
 
 
 def test_the_python_example_runs_and_ends(tmp_path: Path) -> None:

@@ -9,10 +9,11 @@ from typing import Annotated
 import typer
 
 from actors.errors import ActorsError
-from registry.cli import backends, leases
+from registry.cli import backends, leases, services
 from registry.cli.errors import CommandFailed
 from registry.cli.history import history
 from registry.cli.output import printable
+from registry.cli.run import run as run_server
 from registry.cli.serve import serve
 from registry.cli.status import status
 from registry.cli.watch import watch
@@ -46,9 +47,12 @@ def root(
 
 
 app.command()(serve)
+# What follows COMMAND is its own, whatever it looks like.
+app.command("run", context_settings={"allow_interspersed_args": False})(run_server)
 app.command()(status)
 app.add_typer(backends.app, name="backends")
 app.add_typer(leases.app, name="leases")
+app.add_typer(services.app, name="services")
 app.command()(history)
 app.command()(watch)
 

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import ipaddress
 import os
 import ssl
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from types import TracebackType
 from typing import Any, Self, TypeVar
-from urllib.parse import urlsplit
 
 import httpx2
 import msgspec
@@ -17,6 +15,7 @@ import msgspec
 from actors.errors import UNDECODABLE
 from registry.cli.errors import NoServer, Refused, WrongUse
 from registry.cli.finding import Place
+from registry.urls import is_this_machine
 
 KEY_VARIABLE = "ACTOR_REGISTRY_ADMIN_KEY"
 CONNECT_TIMEOUT_S = 5.0
@@ -37,8 +36,9 @@ class _FieldError(msgspec.Struct):
 
 
 class _Problem(msgspec.Struct):
-    """An error as RFC 9457 has it; all members are optional there."""
+    """An error as RFC 9457 has it; all members are optional there. What is about services has `error` instead."""
 
+    error: str = ""
     title: str = ""
     detail: str = ""
     errors: list[_FieldError] = []
@@ -61,7 +61,7 @@ class Client:
 
     def __init__(self, place: Place) -> None:
         self._place = place
-        self._key = _admin_key()
+        self._key = admin_key()
         # To load the trusted certificates takes longer than all the rest, and plain HTTP has no use for them.
         with_tls = place.url.startswith("https://")
         try:
@@ -70,7 +70,7 @@ class Client:
                 timeout=httpx2.Timeout(ANSWER_TIMEOUT_S, connect=CONNECT_TIMEOUT_S),
                 verify=with_tls,
                 # A transport of our own asks no proxy of the environment: it cannot reach this machine's own addresses.
-                transport=httpx2.HTTPTransport(verify=with_tls) if _is_this_machine(place.url) else None,
+                transport=httpx2.HTTPTransport(verify=with_tls) if is_this_machine(place.url) else None,
             )
         except (httpx2.InvalidURL, ValueError) as error:
             raise WrongUse(f"{place.url} cannot be called: {error}") from None
@@ -185,19 +185,16 @@ class Client:
         return f"nobody answers at {self.url} ({reason}): {self._place.why_nobody}"
 
 
-def _admin_key() -> str:
+def admin_key() -> str:
+    """The admin key that the environment names; empty if it names none.
+
+    Raises:
+        WrongUse: It cannot be one.
+    """
     key = os.environ.get(KEY_VARIABLE, "").strip()
     if not key.isascii() or not (key + " ").isprintable():
         raise WrongUse(f"{KEY_VARIABLE}: must be one line of ASCII characters")
     return key
-
-
-def _is_this_machine(url: str) -> bool:
-    host = urlsplit(url).hostname or ""
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"
 
 
 def _in_words(response: httpx2.Response) -> str:
@@ -205,7 +202,7 @@ def _in_words(response: httpx2.Response) -> str:
         problem = msgspec.json.decode(response.content, type=_Problem)
     except UNDECODABLE:
         problem = _Problem()
-    said = problem.detail or problem.title or f"{response.status_code} {response.reason_phrase}"
+    said = problem.detail or problem.error or problem.title or f"{response.status_code} {response.reason_phrase}"
     fields = "; ".join(f"{one.field}: {one.reason}" for one in problem.errors if one.reason not in said)
     hint = f"give the admin key by {KEY_VARIABLE}" if response.status_code == httpx2.codes.UNAUTHORIZED else ""
     return " - ".join(part for part in (said.rstrip("."), fields, hint) if part)

@@ -30,6 +30,7 @@ DataDir = Annotated[
 ]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")]
 AsJsonLines = Annotated[bool, typer.Option("--json", help="Print one JSON object a line.")]
+Since = Annotated[int | None, typer.Option("--since", help="Those after this revision too; from now on unless given.")]
 Labels = Annotated[list[str] | None, typer.Option("--label", metavar="KEY=VALUE", help="A label; repeatable.")]
 BackendId = Annotated[str, typer.Argument(metavar="ID", help="Id of the backend.", show_default=False)]
 

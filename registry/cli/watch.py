@@ -6,16 +6,15 @@ import random
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Any
 
 import msgspec
-import typer
 
 from actors.errors import UNDECODABLE
 from registry.cli.changes import Change
 from registry.cli.errors import NoServer, Refused
 from registry.cli.messages import understood
-from registry.cli.options import AsJsonLines, DataDir, Server, call
+from registry.cli.options import AsJsonLines, DataDir, Server, Since, call
 from registry.cli.output import print_json_line, print_line, print_note, printable
 
 if TYPE_CHECKING:
@@ -32,20 +31,20 @@ class _Revision(msgspec.Struct):
 
 def watch(
     *,
-    since: Annotated[int | None, typer.Option(help="Those after this revision too; from now on unless given.")] = None,
+    since: Since = None,
     server: Server = None,
     data_dir: DataDir = None,
     as_json: AsJsonLines = False,
 ) -> None:
     """Print each change as it happens, until Ctrl-C; a lost connection is made again, and no change is missed."""
-    for body in _Watch(server, data_dir, since).changes():
+    for body in Watch(server, data_dir, since).changes():
         if as_json:
             print_json_line(body)
         else:
             print_line(understood(body, Change).line())
 
 
-class _Watch:
+class Watch:
     """Follows the changes of one server, whatever becomes of connections and of the server.
 
     Args:

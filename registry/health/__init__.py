@@ -5,7 +5,6 @@
 `start`               what it is told
 `checker`             takes what is to be probed from the owner and reports what was found
 `prober`              one probe, from the order to the finding
-`news`                what is logged of it
 `findings`            what a probe finds, and how answers are judged
 `http`                requests to one server, with one deadline and a limit on what it may send
 `abilities`           what a model can do, as far as its name tells

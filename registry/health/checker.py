@@ -9,7 +9,6 @@ from typing import Protocol
 
 from actors.errors import ActorsError, CallTimeout, SystemStopped
 from registry.health.findings import Finding, readable
-from registry.health.news import News
 from registry.kinds import BackendStatus
 from registry.models import Model
 from registry.state.probe_records import ProbeOrder
@@ -98,7 +97,6 @@ class Checker:
         self._registry = registry
         self._probe = probe
         self._lanes = [_Lane(background, urgent_only=False), _Lane(urgent, urgent_only=True)]
-        self._news = News()
         self._running: set[asyncio.Task[None]] = set()
         self.begun = asyncio.Event()
         self.idle = asyncio.Event()
@@ -138,9 +136,7 @@ class Checker:
 
     async def _do(self, order: ProbeOrder, lane: _Lane) -> None:
         try:
-            finding = await self._find(order)
-            self._news.tell(order, finding)
-            await self._report(order, finding)
+            await self._report(order, await self._find(order))
         finally:
             lane.give_back()
 

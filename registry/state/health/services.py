@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections import deque
 from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any, Protocol
@@ -10,7 +11,7 @@ import msgspec
 
 from actors.tables import Table
 from registry.errors import ServiceNotFound
-from registry.kinds import BackendStatus, Target
+from registry.kinds import BackendStatus, ServiceHealth, Target
 from registry.state.health.agenda import Agenda
 from registry.state.health.asks import Checks
 from registry.state.health.claims import Claims
@@ -20,6 +21,9 @@ from registry.state.service_records import ServiceView
 
 if TYPE_CHECKING:
     from actors.actor import Context
+
+
+logger = logging.getLogger(__name__)
 
 
 class ProbedServices(Protocol):
@@ -118,7 +122,9 @@ class ServiceProbes:
         """Note a finding, unless the service has another address by now: then it is probed again."""
         name = claim.name
         if name in self.known.records and self.known.probe_url(name) == claim.url:
+            before = self.known.view(name, context).health_status
             self.found(name, finding.status is BackendStatus.HEALTHY, context)
+            _tell(claim, before, finding)
 
     def found(self, name: str, healthy: bool, context: Context) -> None:
         """Note whether a service is healthy, and tell those who wait for that."""
@@ -149,3 +155,12 @@ class ServiceProbes:
             wait_s = self._pace.steady(name, course.turn, in_step=course.in_step)
             course = msgspec.structs.replace(course, due_s=now_s + wait_s, turn=course.turn + 1, in_step=True)
             self.courses.put(name, course)
+
+
+def _tell(claim: ClaimRecord, before: ServiceHealth, finding: Finding) -> None:
+    """Log another finding than the one before, for those who run the server."""
+    if finding.status is BackendStatus.HEALTHY:
+        if before is not ServiceHealth.HEALTHY:
+            logger.info("service %s is found healthy", claim.name)
+    elif before is not ServiceHealth.UNHEALTHY:
+        logger.warning("service %s (%s) is found unhealthy: %s", claim.name, claim.url, finding.error)

@@ -14,7 +14,6 @@ from actors.errors import CallTimeout, Overloaded, SystemStopped
 from registry.health import checker as checker_module
 from registry.health.checker import Checker
 from registry.health.findings import Finding
-from registry.health.news import News
 from registry.kinds import BackendStatus
 from registry.models import Model
 from registry.state.probe_records import ProbeOrder
@@ -173,25 +172,6 @@ async def test_probe_that_nobody_foresaw_ends_nothing(caplog: pytest.LogCaptureF
             2: (BackendStatus.HEALTHY, None),
         }
     assert "the probe of backend unforeseen failed" in caplog.text
-
-
-@on_loop
-async def test_only_news_are_logged(caplog: pytest.LogCaptureFixture) -> None:
-    """The log tells of a target when it is first probed and when it has changed, not at each probe."""
-    news = News(most=2)
-    sick = Finding(status=BackendStatus.RATE_LIMITED, error="answered 429")
-    with caplog.at_level(logging.INFO):
-        for name, finding in [("b", WELL), ("b", WELL), ("b", sick), ("c", WELL), ("b", sick), ("b", WELL)]:
-            news.tell(order("http://x", name=name), finding)
-    assert caplog.messages == [
-        "backend b is healthy: m",
-        "backend b (http://x) is rate limited: answered 429",
-        "backend c is healthy: m",
-        "backend b is healthy: m",
-    ]
-    for name in "cde":
-        news.tell(order("http://x", name=name), WELL)
-    assert len(news._logged) == 2
 
 
 @on_loop

@@ -31,14 +31,15 @@ def test_backend_type_serialization() -> None:
 
 
 def test_backend_status_serialization() -> None:
-    """Statuses are lower-case words in JSON."""
-    assert words(BackendStatus) == {"healthy", "unhealthy", "unknown", "draining"}
+    """Statuses are lower-case words in JSON; those of the seeds, and three more."""
+    seeds = {"healthy", "unhealthy", "unknown", "draining"}
+    assert words(BackendStatus) == seeds | {"warming", "rate_limited", "misconfigured"}
     assert json.dumps(BackendStatus.HEALTHY) == '"healthy"'
 
 
 def test_discovery_source_serialization() -> None:
-    """Sources are lower-case words in JSON."""
-    assert words(DiscoverySource) == {"static", "mdns", "manual"}
+    """Sources are lower-case words in JSON; those of the seeds, and services."""
+    assert words(DiscoverySource) == {"static", "mdns", "manual"} | {"service"}
     assert json.dumps(DiscoverySource.MDNS) == '"mdns"'
 
 
