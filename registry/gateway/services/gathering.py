@@ -7,10 +7,9 @@ under way nothing waits, so a single client never notices.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
-from typing import Any, Protocol, TypeVar
+from typing import Any, TypeVar
 
-from actors.errors import ActorsError
+from registry.gateway.services.asked import ServicesRegistry
 from registry.operations import Call
 
 MOST = 200
@@ -19,16 +18,6 @@ MOST = 200
 T = TypeVar("T")
 
 _Waiting = tuple[Call[Any], asyncio.Future[Any]]
-
-
-class PerformingRegistry(Protocol):
-    """The part of `registry.AsyncRegistry` that is used here."""
-
-    async def perform(self, call: Call[T]) -> T:
-        """Ask, await, and read the answer."""
-
-    async def batch(self, calls: Sequence[Call[Any]]) -> list[Any]:
-        """Do several operations; in place of the result of one that was refused stands its error."""
 
 
 class Gathering:
@@ -40,7 +29,7 @@ class Gathering:
         registry: Who does them.
     """
 
-    def __init__(self, registry: PerformingRegistry) -> None:
+    def __init__(self, registry: ServicesRegistry) -> None:
         self._registry = registry
         self._loop = asyncio.get_running_loop()
         self._waiting: list[_Waiting] = []
@@ -48,42 +37,45 @@ class Gathering:
         self._task: asyncio.Task[None] | None = None
 
     async def perform(self, call: Call[T]) -> T:
-        """Do an operation, alone or together with others; raises as it does alone."""
-        result: asyncio.Future[T] = self._loop.create_future()
-        self._waiting.append((call, result))
-        if not self._under_way:
-            self._under_way = True
-            self._loop.call_soon(self._look, len(self._waiting))
-        return await result
+        """Do an operation, at once or together with others; raises as it does alone."""
+        if self._under_way:
+            result: asyncio.Future[T] = self._loop.create_future()
+            self._waiting.append((call, result))
+            return await result
+        self._under_way = True
+        try:
+            return await self._registry.perform(call)
+        finally:
+            self._go_on()
+
+    def _go_on(self) -> None:
+        """What was under way is done: send what has come in meanwhile."""
+        self._under_way = bool(self._waiting)
+        if self._waiting:
+            self._loop.call_soon(self._look, 0)
 
     def _look(self, before: int) -> None:
-        """Look once more for what has arrived in the meantime; when nothing has, send all there is."""
+        """Look once more for what else comes in, until nothing does: whoever was answered now asks again."""
         count = len(self._waiting)
-        if count > before and count < MOST:
+        if before < count < MOST:
             self._loop.call_soon(self._look, count)
             return
         sent, self._waiting = self._waiting[:MOST], self._waiting[MOST:]
         self._task = self._loop.create_task(self._send(sent))
-
-    def _go_on(self) -> None:
-        """Send what has been waiting."""
-        self._under_way = bool(self._waiting)
-        if self._waiting:
-            self._loop.call_soon(self._look, 0)
 
     async def _send(self, sent: list[_Waiting]) -> None:
         wanted = [(call, result) for call, result in sent if not result.done()]  # else its client has left
         outcomes: list[Any]
         try:
             outcomes = await self._registry.batch([call for call, _ in wanted]) if wanted else []
-        except ActorsError as error:
+        except Exception as error:  # noqa: BLE001 - whatever it is, each of those who wait is told
             outcomes = [error] * len(wanted)
         finally:
             self._go_on()
         for (_, result), outcome in zip(wanted, outcomes, strict=True):
             if result.done():
                 continue
-            if isinstance(outcome, ActorsError):
+            if isinstance(outcome, Exception):
                 result.set_exception(outcome)
             else:
                 result.set_result(outcome)
