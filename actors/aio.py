@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 from collections import deque
 from collections.abc import Callable, Sequence
 
@@ -58,6 +59,8 @@ class AsyncClient:
         self._loop = asyncio.get_running_loop()
         self._loop.add_reader(channel.fileno(), self._readable)
         self._flush_scheduled = False
+        self._timer: asyncio.TimerHandle | None = None
+        self._rings_at = math.inf
         self._waits_for_room = False
         self._queueing: deque[asyncio.Future[None]] = deque()
 
@@ -203,15 +206,14 @@ class AsyncClient:
     async def _answer(self, call: Call) -> None:
         call.waiter = future = self._loop.create_future()
         self._schedule_flush()
-        timer = self._loop.call_later(max(0.0, call.deadline - self._clock.monotonic()), self._expire, call)
+        if call.deadline < self._rings_at:
+            self._ring_at(call.deadline)
         try:
             await future
         except asyncio.CancelledError:
             self.session.abandon(call)
             self._schedule_flush()
             raise
-        finally:
-            timer.cancel()
 
     async def _room(self, deadline: float) -> None:
         """Queue until the window admits one more command."""
@@ -240,14 +242,30 @@ class AsyncClient:
                 future.set_result(None)
                 room -= 1
 
-    def _expire(self, call: Call) -> None:
+    def _ring_at(self, deadline: float) -> None:
+        """Have one timer for all calls: most are answered long before it rings, and then it costs them nothing."""
+        if self._timer is not None:
+            self._timer.cancel()
+        self._rings_at = deadline
+        self._timer = self._loop.call_later(max(0.0, deadline - self._clock.monotonic()), self._expire)
+
+    def _expire(self) -> None:
         # After a stop of the whole process, answers may be waiting that are older than this timer.
         self._readable()
-        if not call.done:
+        # The loop's clock may be a little ahead of the other, or rounded.
+        until = max(self._rings_at, self._clock.monotonic())
+        self._timer, self._rings_at = None, math.inf
+        earliest = math.inf
+        for call in self.session.awaited():
+            if call.deadline > until:
+                earliest = min(earliest, call.deadline)
+                continue
             future = call.waiter
             self.session.expire(call)
             self._wake(future)
             self._schedule_flush()
+        if earliest < math.inf:
+            self._ring_at(earliest)
 
     def _readable(self) -> None:
         if self.session.is_closed():
@@ -292,6 +310,8 @@ class AsyncClient:
         if self._waits_for_room:
             self._loop.remove_writer(fd)
         self._channel.shutdown()
+        if self._timer is not None:
+            self._timer.cancel()
         for call in self.session.close(SystemStopped(f"the session is over: {reason}")):
             self._wake(call.waiter)
         while self._queueing:

@@ -298,6 +298,10 @@ class Session:
         asks: list[frames.ToOwner] = [call.ask for call in self._calls.values()]
         return follows + asks + [Cancel(call.number) for call in self._calls.values() if call.cancelled]
 
+    def awaited(self) -> list[Call]:
+        """The calls that somebody waits for."""
+        return [call for call in self._calls.values() if not call.done]
+
     def expire(self, call: Call) -> None:
         """The caller's time is over: set the error that says what is known of the command."""
         self._expired += 1
@@ -310,7 +314,7 @@ class Session:
     def close(self, error: SystemStopped) -> list[Call]:
         """The session is over: give every call this error; returns those that somebody waits for."""
         self._closed = error
-        waiting = [call for call in self._calls.values() if not call.done]
+        waiting = self.awaited()
         for call in waiting:
             call.error = error
             call.done = True

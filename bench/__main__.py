@@ -18,7 +18,7 @@ from typing import NoReturn, Protocol, cast
 from actors.errors import ActorsError
 from bench.figures import Figure, header
 
-BENCHMARKS = ("queue", "registry", "faults")
+BENCHMARKS = ("queue", "registry", "services", "faults")
 """The modules of this package that measure something."""
 
 

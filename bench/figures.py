@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass, field
 
-TIMED_UNITS = frozenset({"s", "ms", "µs", "1/s", "x"})
+TIMED_UNITS = frozenset({"s", "ms", "µs", "1/s", "x", "% of a core"})
 """Units of what depends on the machine and on what else it does; the other figures are counts."""
 
 DIGITS = 3

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any, Protocol
+from collections.abc import Mapping, Sequence
+from typing import Any, Protocol, TypeVar
 
 from registry.metrics import Metrics
+from registry.operations import Call
 from registry.state.service_records import BeatView, ServiceRecord, ServiceView
+
+T = TypeVar("T")
 
 
 class ServicesCopy(Protocol):
@@ -43,19 +46,11 @@ class ServicesRegistry(KeepsServices, Protocol):
     async def sync(self) -> None:
         """Wait until the copy has all that the owner had when it was asked."""
 
-    async def register_service(
-        self,
-        name: str,
-        *,
-        host: str,
-        port: int,
-        hostname: str,
-        url: str,
-        status: str = "running",
-        metadata: Mapping[str, Any] | None = None,
-        timestamp: str | None = None,
-    ) -> ServiceView:
-        """Add a service, or replace the one of this name wholly."""
+    async def perform(self, call: Call[T]) -> T:
+        """Do an operation: registrations and heartbeats, of which there are many."""
+
+    async def batch(self, calls: Sequence[Call[Any]]) -> list[Any]:
+        """Do several operations; in place of the result of one that was refused stands its error."""
 
     async def update_service(
         self,
@@ -69,9 +64,6 @@ class ServicesRegistry(KeepsServices, Protocol):
         metadata: Mapping[str, Any] | None = None,
     ) -> ServiceView:
         """Change what is given; it is a heartbeat in any case."""
-
-    async def heartbeat(self, name: str, status: str | None = None) -> None:
-        """Say that a service is alive."""
 
     async def remove_service(self, name: str) -> None:
         """Remove a service."""

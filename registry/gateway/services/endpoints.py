@@ -13,13 +13,18 @@ from registry.gateway.origin import SAFE_METHODS, OriginPolicy, refuse_page
 from registry.gateway.services import wire
 from registry.gateway.services.asked import ServicesRegistry
 from registry.gateway.services.bodies import heartbeat_status, registration, update
+from registry.gateway.services.gathering import Gathering
 from registry.gateway.services.listing import Listing
 from registry.gateway.services.queries import MAX_NAME_CHARS, name_in, wanted_in
 from registry.gateway.services.refused import RETRY_SOON, ServicesError, not_found, refused_by_registry
+from registry.operations import Operations
 
 SERVICES = b"/services"
 BELOW = b"/services/"
 ALONE = frozenset({SERVICES, b"/health", b"/stats"})
+
+GATHERED_BYTES = 16 * 1024
+"""A longer registration goes to the owner alone, so that no message of several is too long."""
 
 MAX_CHECKS = 256
 """So many services are probed at once for the clients of one gateway: each takes the place of a call to the owner."""
@@ -47,6 +52,7 @@ class ServiceEndpoints:
         self._origins = origins
         self._key = AdminKey(admin_key)
         self._listing = Listing(registry)
+        self._gathering = Gathering(registry)
         self._checks = 0
         self._alone: dict[bytes, dict[bytes, Answerer]] = {
             SERVICES: {b"GET": self._list, b"HEAD": self._list, b"POST": self._register},
@@ -116,7 +122,11 @@ class ServiceEndpoints:
         await wire.send_list(response, self._listing.read(wanted))
 
     async def _register(self, request: Request, response: Response) -> None:
-        service = await self._registry.register_service(**registration(request.body))
+        register = Operations.register_service.call(**registration(request.body))
+        if len(request.body) > GATHERED_BYTES:
+            service = await self._registry.perform(register)
+        else:
+            service = await self._gathering.perform(register)
         wire.send(response, wire.done_with(service.name, "registered", service), HTTPStatus.CREATED)
 
     async def _health(self, request: Request, response: Response) -> None:  # noqa: ARG002 -- an Answerer
@@ -152,7 +162,7 @@ class ServiceEndpoints:
         except ServicesError:
             await self._require(name)
             raise
-        await self._registry.heartbeat(name, status)
+        await self._gathering.perform(Operations.heartbeat.call(name, status))
         wire.send(response, wire.heard())
 
     async def _check(self, request: Request, response: Response, name: str) -> None:  # noqa: ARG002 -- a NamedAnswerer

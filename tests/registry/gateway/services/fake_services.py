@@ -4,17 +4,21 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Mapping, Sequence
+from typing import Any, TypeVar, cast
 
 import msgspec
 
+from registry import commands as c
 from registry.errors import ServiceNotFound
 from registry.kinds import ServiceHealth
 from registry.metrics import Metrics
+from registry.operations import Call
 from registry.state.service_records import BeatView, ServiceRecord, ServiceView
 
 HEARTBEAT_TIMEOUT_S = 120.0
+
+T = TypeVar("T")
 
 
 class FakeCopy:
@@ -57,23 +61,24 @@ class FakeServices:
         self.copy.records = dict(self.known)
         self.copy.beats = dict(self.heard)
 
-    async def register_service(
-        self,
-        name: str,
-        *,
-        host: str,
-        port: int,
-        hostname: str,
-        url: str,
-        status: str = "running",
-        metadata: Mapping[str, Any] | None = None,
-        timestamp: str | None = None,
-    ) -> ServiceView:
+    async def perform(self, call: Call[T]) -> T:
+        command: Any = msgspec.msgpack.decode(call.command, type=c.RegisterService | c.Heartbeat)
+        if isinstance(command, c.RegisterService):
+            return cast("T", self._register(command))
+        return cast("T", self._heartbeat(command))
+
+    async def batch(self, calls: Sequence[Call[Any]]) -> list[Any]:
+        return await asyncio.gather(*map(self.perform, calls), return_exceptions=True)
+
+    def _register(self, command: c.RegisterService) -> ServiceView:
+        name = command.name
         self._called("register", name=name)
-        timestamp = timestamp or "2026-01-01T00:00:00+00:00"
-        self.known[name] = ServiceRecord(name, host, port, hostname, url, status, timestamp, dict(metadata or {}))
+        fields = msgspec.structs.asdict(command)
+        self.known[name] = ServiceRecord(
+            **fields | {"timestamp": command.timestamp or "2026-01-01T00:00:00+00:00", "metadata": command.metadata}
+        )
         self.beat(name)
-        return await self.get_service(name)
+        return self._view(name)
 
     async def update_service(
         self,
@@ -95,7 +100,8 @@ class FakeServices:
         self.beat(name)
         return await self.get_service(name)
 
-    async def heartbeat(self, name: str, status: str | None = None) -> None:
+    def _heartbeat(self, command: c.Heartbeat) -> None:
+        name, status = command.name, command.status
         self._called("heartbeat", name=name, status=status)
         record = self._require(name)
         if status is not None:
@@ -110,6 +116,9 @@ class FakeServices:
 
     async def get_service(self, name: str) -> ServiceView:
         self._called("get", name=name)
+        return self._view(name)
+
+    def _view(self, name: str) -> ServiceView:
         record, beat = self._require(name), self.heard[name]
         is_healthy = record.status == "running" and time.monotonic() < beat.fresh_until_s
         return ServiceView.of(record, beat.wall_s, is_healthy=is_healthy)

@@ -12,6 +12,7 @@ from registry.gateway.services import listing
 from registry.gateway.services.listing import Listing
 from registry.gateway.services.queries import Wanted
 from registry.kinds import ServiceHealth
+from registry.operations import Operations
 from tests.registry.gateway.services.fake_services import HEARTBEAT_TIMEOUT_S, FakeServices
 from tests.registry.gateway.services.sent import REGISTRATION
 
@@ -23,7 +24,7 @@ def services() -> FakeServices:
     """Two services."""
     made = FakeServices()
     for name in ("a", "b"):
-        asyncio.run(made.register_service(**{**REGISTRATION, "name": name}))
+        asyncio.run(made.perform(Operations.register_service.call(**{**REGISTRATION, "name": name})))
     return made
 
 
@@ -72,7 +73,7 @@ def test_names_that_come_and_go(services: FakeServices) -> None:
     kept = Listing(services)
     for number in range(100):
         name = f"s{number}"
-        asyncio.run(services.register_service(**{**REGISTRATION, "name": name}))
+        asyncio.run(services.perform(Operations.register_service.call(**{**REGISTRATION, "name": name})))
         read(kept, services)
         asyncio.run(services.remove_service(name))
     assert len(read(kept, services)) == 2
