@@ -6,7 +6,6 @@ import os
 import random
 import signal
 import threading
-from collections.abc import Iterator
 
 import pytest
 
@@ -20,19 +19,10 @@ from tests.registry.systems import emptied
 ROUNDS = 1_000
 
 
-@pytest.fixture(scope="module")
-def running_supervisor() -> Iterator[Supervisor]:
-    """One system for all tests of this module."""
-    with Supervisor() as supervisor:
-        yield supervisor
-
-
 @pytest.fixture
 def supervisor(running_supervisor: Supervisor) -> Supervisor:
     """The system with one backend and no service."""
     registry = emptied(running_supervisor.registry)
-    for view in registry.list_services():
-        registry.remove_service(view.name)
     registry.add_backend(Backend(url="http://b1:8000", id="b1", models=[Model(id="m")], status=BackendStatus.HEALTHY))
     return running_supervisor
 
