@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import functools
 import json
 import socket
-from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Sequence
-from typing import Any, NamedTuple, ParamSpec
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from typing import Any, NamedTuple
 
 import msgspec
-import uvloop
 
 from registry.errors import ModelNotFound, NoBackendAvailable
 from registry.gateway.app import Gateway
@@ -20,23 +18,6 @@ from registry.gateway.settings import GatewaySettings
 from registry.kinds import Outcome
 from registry.models import Lease
 from tests.registry.gateway.services.fake_services import FakeServices
-
-P = ParamSpec("P")
-TEST_DEADLINE_S = 10
-
-
-def on_loop(test: Callable[P, Coroutine[Any, Any, None]]) -> Callable[P, None]:
-    """Run an async test on uvloop, as a gateway does."""
-
-    @functools.wraps(test)
-    def run(*args: P.args, **kwargs: P.kwargs) -> None:
-        async def limited() -> None:
-            async with asyncio.timeout(TEST_DEADLINE_S):
-                await test(*args, **kwargs)
-
-        uvloop.run(limited())
-
-    return run
 
 
 async def turns_until(condition: Callable[[], bool]) -> None:

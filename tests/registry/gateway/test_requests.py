@@ -7,7 +7,8 @@ import asyncio
 import pytest
 
 from registry.gateway.http1.limits import ServerLimits
-from tests.registry.gateway.stand_ins import CALL, Peer, Received, get, on_loop, post, send_whole, world
+from tests.loops import on_loop
+from tests.registry.gateway.stand_ins import CALL, Peer, Received, get, post, send_whole, world
 
 
 @on_loop

@@ -4,13 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import functools
 import json
-from collections.abc import AsyncIterator, Callable, Coroutine, Mapping
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
-from typing import Any, ParamSpec
-
-import uvloop
+from typing import Any
 
 from registry.addresses import AddressRules, AddressSettings
 from registry.health.findings import Finding
@@ -18,23 +15,7 @@ from registry.health.prober import Prober
 from registry.kinds import BackendStatus, BackendType, Target
 from registry.state.probe_records import ProbeOrder
 
-P = ParamSpec("P")
-TEST_DEADLINE_S = 20
 TIMEOUT_S = 5.0
-
-
-def on_loop(test: Callable[P, Coroutine[Any, Any, None]]) -> Callable[P, None]:
-    """Run an async test on uvloop, as the health checker does."""
-
-    @functools.wraps(test)
-    def run(*args: P.args, **kwargs: P.kwargs) -> None:
-        async def limited() -> None:
-            async with asyncio.timeout(TEST_DEADLINE_S):
-                await test(*args, **kwargs)
-
-        uvloop.run(limited())
-
-    return run
 
 
 def answer(body: bytes | Any, status: str = "200 OK", *fields: str) -> bytes:

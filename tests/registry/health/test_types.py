@@ -10,7 +10,8 @@ import pytest
 from registry.health.findings import Finding
 from registry.kinds import BackendStatus, BackendType
 from registry.models import Model
-from tests.registry.health.stand_in import StandIn, answer, found, listing, on_loop, order, prober, running
+from tests.loops import on_loop
+from tests.registry.health.stand_in import StandIn, answer, found, listing, order, prober, running
 
 KEY = "sk-do-not-show"
 
