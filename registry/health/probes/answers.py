@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from http import HTTPStatus
+from itertools import islice
 from typing import Any
 
 import msgspec
@@ -86,20 +87,19 @@ def listed(answer: Answer, key: str) -> list[dict[str, Any]]:
 
 
 def models_of(answer: Answer, entries: Iterable[Any], make: Callable[[Any], Model | None]) -> list[Model]:
-    """The models that entries stand for, in their order, each once, and no more than a backend may have.
+    """The models that entries stand for, in their order, each once; of no more entries than a backend may have models.
 
     Raises:
         NotHealthy: There are entries, and none stands for a model.
     """
     models: dict[str, Model] = {}
     any_entry = False
-    for entry in entries:
+    # Whoever sends more of them, usable or not, must not hold up the probes of all the others.
+    for entry in islice(entries, MAX_MODELS):
         any_entry = True
         model = make(entry)
         if model is not None:
             models.setdefault(model.id, model)
-            if len(models) == MAX_MODELS:
-                break
     if any_entry and not models:
         raise no_list(answer)
     return list(models.values())
