@@ -59,6 +59,7 @@ class Slow(StandIn):
         ("429 Too Many Requests", ["retry-after: soon"], BackendStatus.RATE_LIMITED, None),
         ("503 Service Unavailable", ["retry-after: 3"], BackendStatus.WARMING, 3.0),
         ("503 Service Unavailable", [], BackendStatus.UNHEALTHY, None),
+        ("508 Loop Detected", [], BackendStatus.MISCONFIGURED, None),
         ("500 Internal Server Error", [], BackendStatus.UNHEALTHY, None),
         ("404 Not Found", [], BackendStatus.UNHEALTHY, None),
         ("204 No Content", [], BackendStatus.UNHEALTHY, None),

@@ -10,7 +10,7 @@ import pytest
 from registry.health.findings import Finding
 from registry.kinds import BackendStatus, BackendType
 from registry.models import Model
-from tests.registry.health.stand_in import StandIn, answer, found, listing, on_loop, order, prober, running
+from tests.registry.health.stand_in import PSEUDONYM, StandIn, answer, found, listing, on_loop, order, prober, running
 
 KEY = "sk-do-not-show"
 
@@ -313,6 +313,15 @@ async def test_server_without_a_key_gets_none() -> None:
     async with running(server):
         await prober({"http://127.0.0.1:1": KEY}).probe(order(server.url))
     assert KEY not in server.requests[0]
+
+
+@on_loop
+async def test_probe_can_be_known_by_the_server_that_sends_it() -> None:
+    """It carries this server's sign, so that a backend that is this server is found to be none."""
+    server = StandIn({"GET /v1/models": listing("m")})
+    async with running(server):
+        await prober().probe(order(server.url))
+    assert f"via: 1.1 {PSEUDONYM}\r\n" in server.requests[0]
 
 
 @pytest.mark.parametrize(
