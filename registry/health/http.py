@@ -128,6 +128,11 @@ class Conversation:
         self.origin = f"{place.endpoint.host}:{place.endpoint.port}"
         self.latency_ms: int | None = None
 
+    @property
+    def is_over(self) -> bool:
+        """Whether the time for all requests together is over."""
+        return asyncio.get_running_loop().time() >= self._deadline
+
     async def __aenter__(self) -> Self:
         return self
 
