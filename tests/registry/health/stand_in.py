@@ -16,6 +16,7 @@ from registry.kinds import BackendStatus, BackendType, Target
 from registry.state.probe_records import ProbeOrder
 
 TIMEOUT_S = 5.0
+PSEUDONYM = "me"
 
 
 def answer(body: bytes | Any, status: str = "200 OK", *fields: str) -> bytes:
@@ -125,7 +126,7 @@ def prober(
     api_keys: Mapping[str, str] | None = None, timeout_s: float = TIMEOUT_S, addresses: AddressSettings | None = None
 ) -> Prober:
     """A prober with the usual rules."""
-    return Prober(AddressRules.of(addresses or AddressSettings()), api_keys or {}, timeout_s)
+    return Prober(AddressRules.of(addresses or AddressSettings()), api_keys or {}, timeout_s, PSEUDONYM)
 
 
 async def found(
