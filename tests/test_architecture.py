@@ -31,8 +31,9 @@ LAYERS = (
     {"commands", "models", "stores"},
     {"state"},
     {"policies"},
-    {"metrics", "owner_log", "urls", "addresses"},
-    {"errors", "kinds", "version"},
+    {"metrics", "owner_log", "addresses"},
+    {"urls"},
+    {"errors", "kinds", "texts", "version"},
 )
 """The modules of `registry`, from the outermost to the innermost; each imports only what stands below it, or beside."""
 
