@@ -198,6 +198,19 @@ def test_command_ends_with_its_guardian(tmp_path: Path) -> None:
         one.run.kill()
 
 
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL])
+def test_stopped_guardian(tmp_path: Path, number: signal.Signals) -> None:
+    """A guardian that somebody has stopped goes on when the babysitter needs it, or ends."""
+    with nursery(tmp_path) as one:
+        one.is_well()
+        (pid,) = one.pids()
+        (guardian,) = set(one.run.descendants()) - {pid}
+        os.kill(guardian, signal.SIGSTOP)
+        one.run.kill(number)
+        assert one.run.ends(5.0) == (0 if number is signal.SIGTERM else -signal.SIGKILL)
+        one.run.leaves_nothing_running()
+
+
 def test_server_that_does_not_answer(tmp_path: Path) -> None:
     """A stopped server is out of the routing; if it goes on it is in it again, and no restart was needed."""
     with nursery(tmp_path, "--hang-timeout", "4") as one:
