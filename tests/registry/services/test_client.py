@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 import gc
 import json
 import socket
@@ -86,6 +87,8 @@ def test_lists_are_filtered_by_the_registry(call: Caller, stand_in: StandIn) -> 
         ({"metadata": {"x": float("nan")}}, "metadata"),
         ({"metadata": {"x": object()}}, "metadata"),
         ({"metadata": {"x": "\ud800"}}, "metadata"),
+        ({"metadata": {"x": 2**64}}, "metadata"),
+        ({"metadata": functools.reduce(lambda inner, _: {"x": inner}, range(100), {})}, "metadata"),
         ({"metadata": {"x": "y" * 1024 * 1024}}, "metadata"),
     ],
 )
