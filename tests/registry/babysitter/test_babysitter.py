@@ -118,6 +118,14 @@ def test_server_without_a_list_of_models(tmp_path: Path) -> None:
         assert "models" not in one.registry.services[f"{NAME}-server"]["metadata"]
 
 
+def test_models_that_a_registry_cannot_have(tmp_path: Path) -> None:
+    """What a server says of its models may be more than a registry takes; then it gets their names."""
+    with nursery(tmp_path, said_of_each={"size": 10**30}) as one:
+        one.is_well()
+        metadata = one.registry.services[f"{NAME}-server"]["metadata"]
+        assert (metadata["models"], metadata.get("models_list")) == (["a", "b"], None)
+
+
 def test_other_models_are_registered(well: Nursery) -> None:
     """A server that changes its models has other ones in the registry soon."""
     well.is_well()
@@ -194,6 +202,19 @@ def test_command_ends_with_its_guardian(tmp_path: Path) -> None:
         os.kill(guardian, signal.SIGKILL)
         until(lambda: not running([pid]), "the command is gone")
         one.run.kill()
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL])
+def test_stopped_guardian(tmp_path: Path, number: signal.Signals) -> None:
+    """A guardian that somebody has stopped goes on when the babysitter needs it, or ends."""
+    with nursery(tmp_path) as one:
+        one.is_well()
+        (pid,) = one.pids()
+        (guardian,) = set(one.run.descendants()) - {pid}
+        os.kill(guardian, signal.SIGSTOP)
+        one.run.kill(number)
+        assert one.run.ends(5.0) == (0 if number is signal.SIGTERM else -signal.SIGKILL)
+        one.run.leaves_nothing_running()
 
 
 def test_server_that_does_not_answer(tmp_path: Path) -> None:
