@@ -2,8 +2,8 @@
 
 CONTROL is a JSON file, read anew for each request: `models` are its models, `said_of_each` what else is said of each of
 them, `status` what the pages of models answer, `health` what `/health` answers, `sleep` how many seconds an answer
-takes. Before it listens, `fail` makes it exit with this code, and `deaf` lets it never end by SIGTERM. What it is asked
-for is added to a file beside CONTROL.
+takes; with `dated` each list says when it was made. Before it listens, `fail` makes it exit with this code, and `deaf`
+lets it never end by SIGTERM. What it is asked for is added to a file beside CONTROL.
 """
 
 from __future__ import annotations
@@ -37,6 +37,8 @@ class Pages(BaseHTTPRequestHandler):
             self._say(now.get("health", 404), {})
         elif self.path in now.get("paths", ["/v1/models", "/models"]):
             more = now.get("said_of_each", {})
+            if "dated" in now:
+                more = {**more, "created": time.time_ns(), "permission": [{"id": str(time.time_ns())}]}
             models = [{"id": id, "object": "model", **more} for id in now.get("models", [])]
             self._say(now.get("status", 200), {"object": "list", "data": models})
         elif self.path == "/seen":
