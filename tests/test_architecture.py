@@ -24,7 +24,7 @@ LAYERS = (
     {"directory"},
     {"server_file"},
     {"client", "owner"},
-    {"replica", "watching"},
+    {"actor", "replica", "watching"},
     {"service_replica"},
     {"operations"},
     {"views"},

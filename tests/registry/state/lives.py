@@ -18,7 +18,7 @@ from actors.owner import TICK_S
 from actors.session_log import SessionLog
 from actors.turns.engine import Engine
 from registry import commands as c
-from registry.owner import RegistryActor
+from registry.actor import RegistryActor
 from registry.state.records import BackendState, Grant
 from registry.state.rules import DEFAULT_RULES, HealthRules
 from tests.actors.counter import MemoryJournal

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple, TypeVar
 
 from actors.tables import revert
 from actors.turns.engine import Engine
-from registry.owner import RegistryActor
+from registry.actor import RegistryActor
 
 T = TypeVar("T")
 
