@@ -6,6 +6,7 @@ What the registry does happens somewhere between the two, so an age is known as 
 from __future__ import annotations
 
 import enum
+import math
 import threading
 from collections import deque
 from typing import NamedTuple
@@ -20,8 +21,8 @@ NOTED_S = 1.5
 REMOVED_S = 2 * CLEANUP_S + NOTED_S
 """After so long one that is stale has certainly been removed: a new owner begins its interval anew."""
 
-OUTAGE_S = 1.0
-"""There is another owner within this time, if one is killed."""
+TICK_S = 0.5
+"""So much of the time before its end may be lost with an owner, if nothing else happened in it."""
 
 SAVED_S = 2.5
 """So much of the heartbeats may be lost with the whole registry, together with the age of the others: they are saved
@@ -57,8 +58,35 @@ class Beat(NamedTuple):
     certain: bool = True
 
 
+class Outages:
+    """When there was no owner: no age runs then."""
+
+    def __init__(self) -> None:
+        self._spans: list[Span] = []
+
+    def begins(self, now: float) -> None:
+        """The owner was killed, just now."""
+        self._spans.append(Span(now, math.inf))
+
+    def ends(self, now: float) -> None:
+        """There is another one, perhaps for a while already."""
+        self._spans[-1] = Span(self._spans[-1].least, now)
+
+    def are_over(self) -> None:
+        """Nobody asks for a time before them any more."""
+        self._spans.clear()
+
+    def most_s(self, since: float) -> float:
+        """How long an age of that time may have stood still."""
+        return sum(most - least + TICK_S for least, most in self._spans if since <= least)
+
+
 class Service:
     """What is known of one service; all instants are those of `CLOCK_MONOTONIC`.
+
+    Args:
+        name: Its name.
+        outages: When no age ran.
 
     Attributes:
         name: Its name.
@@ -66,12 +94,12 @@ class Service:
         falls: How often it should have been found silent between two heartbeats, at least and at most.
     """
 
-    def __init__(self, name: str) -> None:
+    def __init__(self, name: str, outages: Outages) -> None:
         self.name = name
+        self._outages = outages
         self.gone = False
         self.falls = Span(0, 0)
         self._beats: deque[Beat] = deque(maxlen=16)
-        self._outages: list[float] = []
         self._trying_since: float | None = None
         self._lock = threading.Lock()
 
@@ -145,12 +173,7 @@ class Service:
 
     def _as_if(self, beat: Beat) -> float:
         """Its latest instant, put off by as long as its age may have stood still."""
-        return beat.latest + OUTAGE_S * sum(beat.earliest <= killed for killed in self._outages)
-
-    def lost_its_owner(self, now: float) -> None:
-        """The owner was killed just now: until there is another one, no age runs."""
-        with self._lock:
-            self._outages.append(now)
+        return beat.latest + self._outages.most_s(beat.earliest)
 
     def restarted(self, killed: float, launched: float, served: float) -> None:
         """The whole registry was killed, and started again from what it had saved: meanwhile no age ran."""
