@@ -120,6 +120,14 @@ def test_server_without_a_list_of_models(tmp_path: Path) -> None:
         assert "models" not in one.registry.services[f"{NAME}-server"]["metadata"]
 
 
+def test_models_that_a_registry_cannot_have(tmp_path: Path) -> None:
+    """What a server says of its models may be more than a registry takes; then it gets their names."""
+    with nursery(tmp_path, said_of_each={"size": 10**30}) as one:
+        one.is_well()
+        metadata = one.registry.services[f"{NAME}-server"]["metadata"]
+        assert (metadata["models"], metadata.get("models_list")) == (["a", "b"], None)
+
+
 def test_other_models_are_registered(well: Nursery) -> None:
     """A server that changes its models has other ones in the registry soon."""
     well.is_well()
