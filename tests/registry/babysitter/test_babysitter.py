@@ -373,6 +373,19 @@ def test_command_that_is_not_there(tmp_path: Path) -> None:
         )
 
 
+def test_without_standard_streams(tmp_path: Path) -> None:
+    """A program whose standard streams are closed works, and gives their numbers to nothing else."""
+    said = tmp_path / "said"
+    asked = (
+        "import os; print([os.readlink(f'/proc/self/fd/{fd}') for fd in range(3)], file=open(os.environ['SAID'], 'w'))"
+    )
+    flags = ["-m", "registry", "run", "--name", NAME, "--port", str(free_ports()), "--registry", "http://127.0.0.1:1"]
+    run = [sys.executable, *flags, "--max-restarts", "0", "--", sys.executable, "-c", asked]
+    with program("-c", f"import os; os.closerange(0, 3); os.execv({run[0]!r}, {run!r})", SAID=str(said)) as one:
+        assert one.ends() == 1
+    assert said.read_text() == "['/dev/null', '/dev/null', '/dev/null']\n"
+
+
 def test_server_sees_its_port_and_no_key(well: Nursery) -> None:
     """Its port is in its environment, the admin key is not; the registry gets the key."""
     well.is_well()
