@@ -20,6 +20,9 @@ _LOOPBACK: dict[IPv4Address | IPv6Address, IPv4Address | IPv6Address] = {
     IPv4Address("0.0.0.0"): IPv4Address("127.0.0.1"),  # noqa: S104 - connecting there reaches this machine
     IPv6Address("::"): IPv6Address("::1"),
 }
+_METADATA = frozenset(map(ip_address, ("fd00:ec2::254", "fd20:ce::254", "fd00:c1::a9fe:a9fe", "100.100.100.200")))
+"""Where clouds (AWS, Google, Oracle, Alibaba) give out credentials besides 169.254.169.254; some count as private."""
+
 _DEFAULT_PORTS = {"http": 80, "https": 443}
 
 
@@ -39,7 +42,8 @@ class AddressRules:
     """Judges the addresses that a host's name stands for, right before one of them is connected to.
 
     Args:
-        networks: Where connections may go; but never to a link-local address, even if it is within one.
+        networks: Where connections may go; but never to a link-local address or one where a cloud gives
+            out credentials, even if it is within one.
         exempt: Hosts and ports of servers that the operator named, which may be anywhere.
     """
 
@@ -74,11 +78,12 @@ class AddressRules:
         except ValueError:
             return f"{address!r:.100} is no IP address"
         named = (_spelled(host), port) in self._exempt
-        if judged.is_link_local:
+        if judged.is_link_local or judged in _METADATA:
             # The operator may mean such an address, but not a name that leads there: names are others' to change.
             if named and _spelled(host) == _spelled(address):
                 return None
-            return f"{judged} is a link-local address, which is never connected to"
+            kind = "a link-local address" if judged.is_link_local else "a cloud's address for its machines' credentials"
+            return f"{judged} is {kind}, which is never connected to"
         if named or any(judged in network for network in self._networks):
             return None
         return f"{judged} is in none of the allowed networks"

@@ -21,6 +21,7 @@ from registry.directory import StateDirectory, default_directory
 from registry.discovery.start import DiscoveryStart
 from registry.gateway.http1.limits import ServerLimits, UpstreamLimits
 from registry.gateway.settings import GatewaySettings, GatewayStart
+from registry.gateway.trail import new_pseudonym
 from registry.health.start import HealthStart
 from registry.logs import LogSettings, configure
 from registry.server_file import NAME
@@ -78,11 +79,13 @@ def _workers(
     logs = LogSettings(config.log_format)
     discovery = DiscoveryStart([backend.backend().model_dump_json() for backend in config.backends], logs)
     addresses = AddressSettings(list(config.allowed_networks), [backend.url for backend in config.backends])
-    health = HealthStart(api_keys, addresses, config.health_timeout_s, logs)
+    pseudonym = new_pseudonym()
+    health = HealthStart(api_keys, addresses, config.health_timeout_s, pseudonym, logs)
     loopback = ipaddress.ip_address(listening.getsockname()[0].partition("%")[0]).is_loopback
     gateways = [
         GatewaySettings(
             name=f"gateway-{number}",
+            pseudonym=pseudonym,
             loopback=loopback,
             api_keys=api_keys,
             forward_authorization=config.forward_authorization,

@@ -7,6 +7,7 @@
 `leasing`             what a gateway needs from the registry, and one held lease
 `completion_call`     the two things read from a completion request
 `forwarding`          header fields on their way through
+`trail`               requests that come back, and the sign by which they are known
 `event_stream`        a stream of events that can be broken off cleanly
 `openai`              errors in the form OpenAI's clients expect
 `models`              `GET /v1/models`

@@ -29,6 +29,7 @@ from registry.gateway.services.asked import ServicesRegistry
 from registry.gateway.services.endpoints import ServiceEndpoints, is_about_services
 from registry.gateway.services.refused import ServicesError
 from registry.gateway.settings import GatewaySettings
+from registry.gateway.trail import Trail
 
 JSON = (b"content-type", b"application/json")
 Answerer = Callable[[Request, Response, bytes], Awaitable[None]]
@@ -67,7 +68,8 @@ class Gateway:
         )
         services_key = None if settings.open_services else settings.admin_key
         self._services = ServiceEndpoints(registry, self._origins, services_key)
-        proxy = CompletionProxy(registry, self._pool, settings)
+        self._trail = Trail(settings.pseudonym)
+        proxy = CompletionProxy(registry, self._pool, settings, self._trail)
         self._data_plane: dict[bytes, dict[bytes, Answerer]] = {
             b"/v1/chat/completions": {b"POST": proxy.complete},
             b"/v1/completions": {b"POST": proxy.complete},
@@ -165,6 +167,10 @@ class Gateway:
             answerer = answerers.get(method)
             if answerer is None:
                 raise method_not_allowed(method.decode(), path.decode(), [name.decode() for name in answerers])
+            if self._trail.leads_back(request.headers):
+                raise OpenAIError(
+                    HTTPStatus.LOOP_DETECTED, "This server is a backend of itself: the request came back."
+                )
             await answerer(request, response, request_id)
         elif self._control is not None:
             await answer_with_asgi(self._control, request, response)

@@ -7,6 +7,7 @@ from urllib.parse import quote
 
 from registry.gateway.http1.endpoint import UpstreamUrl
 from registry.gateway.http1.messages import Fields, Request
+from registry.gateway.trail import Trail
 
 # RFC 9110 section 7.6.1, and what older programs still send: these speak of one connection, not of the
 # message.
@@ -26,14 +27,15 @@ class Destination:
         url: The backend's URL.
         api_key: Sent instead of the client's own authorization.
         forward_authorization: Whether the client's own is passed on where there is no key.
+        trail: The sign of this server on each request.
 
     Raises:
         ValueError: The URL is not one.
     """
 
-    __slots__ = ("_authorization", "_base_path", "_dropped", "_host_line", "endpoint")
+    __slots__ = ("_authorization", "_base_path", "_dropped", "_host_line", "_trail", "endpoint")
 
-    def __init__(self, url: str, api_key: str | None, *, forward_authorization: bool = False) -> None:
+    def __init__(self, url: str, api_key: str | None, *, forward_authorization: bool, trail: Trail) -> None:
         upstream = UpstreamUrl.parse(url)
         self.endpoint = upstream.endpoint
         # An OpenAI client's base URL ends in /v1, a server's own does not; the request's path brings it
@@ -41,6 +43,7 @@ class Destination:
         self._base_path = upstream.base_path.removesuffix(b"/v1")
         self._host_line = b" HTTP/1.1\r\nhost: %b\r\n" % upstream.host_field
         self._authorization = b"" if api_key is None else b"authorization: Bearer %b\r\n" % api_key.encode("ascii")
+        self._trail = trail.line
         passed_on = forward_authorization and api_key is None
         self._dropped = NOT_SENT_UP if passed_on else NOT_SENT_UP | {b"authorization"}
 
@@ -54,6 +57,8 @@ class Destination:
         parts = [request.method, b" ", self._base_path, request.target, self._host_line, self._authorization]
         for name, value in end_to_end(request.headers, self._dropped):
             parts += (name, b": ", value, b"\r\n")
+        # After the Via of those that it has passed before.
+        parts.append(self._trail)
         parts.append(b"x-request-id: %b\r\ncontent-length: %d\r\n\r\n" % (request_id, len(request.body)))
         return b"".join(parts)
 

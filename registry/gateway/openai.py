@@ -18,6 +18,7 @@ TYPES = {
     HTTPStatus.BAD_GATEWAY: "bad_gateway",
     HTTPStatus.SERVICE_UNAVAILABLE: "service_unavailable",
     HTTPStatus.GATEWAY_TIMEOUT: "gateway_timeout",
+    HTTPStatus.LOOP_DETECTED: "loop_detected",
 }
 CODES = {
     HTTPStatus.FORBIDDEN: "foreign_origin",
@@ -29,6 +30,7 @@ CODES = {
     HTTPStatus.BAD_GATEWAY: "bad_gateway",
     HTTPStatus.SERVICE_UNAVAILABLE: "service_unavailable",
     HTTPStatus.GATEWAY_TIMEOUT: "gateway_timeout",
+    HTTPStatus.LOOP_DETECTED: "loop_detected",
 }
 MAX_LISTED_MODELS = 100
 

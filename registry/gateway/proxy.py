@@ -18,6 +18,7 @@ from registry.gateway.http1.upstream_errors import AnswerTimeout, ConnectFailed,
 from registry.gateway.leasing import HeldLease, LeasingRegistry
 from registry.gateway.openai import OpenAIError, model_not_found, service_unavailable
 from registry.gateway.settings import GatewaySettings
+from registry.gateway.trail import Trail
 from registry.kinds import Outcome
 from registry.models import Lease
 
@@ -34,9 +35,10 @@ class CompletionProxy:
         registry: Says which backend, and counts.
         pool: Connections to the backends.
         settings: Keys and limits.
+        trail: The sign of this server.
     """
 
-    def __init__(self, registry: LeasingRegistry, pool: UpstreamPool, settings: GatewaySettings) -> None:
+    def __init__(self, registry: LeasingRegistry, pool: UpstreamPool, settings: GatewaySettings, trail: Trail) -> None:
         self._registry = registry
         self._pool = pool
         self._max_buffered_bytes = settings.max_buffered_bytes
@@ -44,7 +46,7 @@ class CompletionProxy:
         api_keys = {url.rstrip("/"): key for url, key in settings.api_keys.items()}
         self._destination = functools.lru_cache(MAX_KNOWN_DESTINATIONS)(
             lambda url: Destination(
-                url, api_keys.get(url.rstrip("/")), forward_authorization=settings.forward_authorization
+                url, api_keys.get(url.rstrip("/")), forward_authorization=settings.forward_authorization, trail=trail
             )
         )
 

@@ -16,6 +16,7 @@ class GatewaySettings(msgspec.Struct, frozen=True, kw_only=True):
 
     Attributes:
         name: Which of the gateways this is, for example `gateway-1`; part of every answer.
+        pseudonym: By which all gateways of this server know a request that comes back; see `registry.gateway.trail`.
         loopback: Whether the listening socket can be reached from this machine only.
         api_keys: The key of each backend that needs one, by the backend's URL.
         forward_authorization: Whether a backend without a key is sent the client's `Authorization`.
@@ -34,6 +35,7 @@ class GatewaySettings(msgspec.Struct, frozen=True, kw_only=True):
 
     name: str
     loopback: bool
+    pseudonym: str = "actor-registry"
     api_keys: Mapping[str, str] = msgspec.field(default_factory=dict)
     forward_authorization: bool = False
     admin_key: str | None = None

@@ -9,9 +9,10 @@ from pydantic import ValidationError
 from registry.models import Model
 
 MAX_TOKENS = 2**31 - 1
+MAX_ID_CHARS = 1024
 
 _VISION = re.compile(
-    r"llava|vision|pixtral|moondream|minicpm-?v|internvl|smolvlm|llama-?4|gemma-?[3-9].*[-:](4|12|27)b"
+    r"llava|vision|pixtral|moondream|minicpm-?v|internvl|smolvlm|llama-?4|gemma-?[3-9].{0,64}[-:](4|12|27)b"
     r"|(?<![a-z])vl(?![a-z])|gpt-4o|gpt-4\.1|gpt-4-turbo|gpt-5|claude|gemini"
 )
 _TOOLS = re.compile(
@@ -50,8 +51,8 @@ def make_model(
     Model(id='qwen2.5-vl-7b-32k', name='qwen2.5-vl-7b-32k', context_length=32768, supports_vision=True, \
 supports_tools=True, supports_json_mode=False, max_output_tokens=None)
     """
-    if not isinstance(id, str):
-        return None
+    if not isinstance(id, str) or len(id) > MAX_ID_CHARS:
+        return None  # before its name is searched, which takes time with its length
     lower = id.lower()
     try:
         return Model(
@@ -64,7 +65,7 @@ supports_tools=True, supports_json_mode=False, max_output_tokens=None)
             supports_json_mode=_JSON_MODE.search(lower) is not None if json_mode is None else json_mode,
         )
     except ValidationError:
-        return None  # an empty id, or one of more characters than any model has
+        return None  # an empty id
 
 
 def tokens(value: object) -> int | None:

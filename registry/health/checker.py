@@ -7,6 +7,7 @@ import logging
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Protocol
 
+from actors.clock import Clock, SystemClock
 from actors.errors import ActorsError, CallTimeout, SystemStopped
 from registry.health.findings import Finding, readable
 from registry.kinds import BackendStatus
@@ -80,6 +81,7 @@ class Checker:
         probe: Probes it; it must come to an end by itself.
         background: Most probes at the same time that nobody waits for.
         urgent: Most probes besides those that somebody waits for.
+        clock: Says whether it is too late for an order; the machine's unless given.
 
     Attributes:
         begun: Set when there was something to probe.
@@ -93,9 +95,11 @@ class Checker:
         *,
         background: int = BACKGROUND_AT_ONCE,
         urgent: int = URGENT_AT_ONCE,
+        clock: Clock | None = None,
     ) -> None:
         self._registry = registry
         self._probe = probe
+        self._clock = clock or SystemClock()
         self._lanes = [_Lane(background, urgent_only=False), _Lane(urgent, urgent_only=True)]
         self._running: set[asyncio.Task[None]] = set()
         self.begun = asyncio.Event()
@@ -114,6 +118,8 @@ class Checker:
         while True:
             await lane.has_room.wait()
             for order in await self._orders(lane):
+                if self._clock.monotonic() > order.begin_until_s:
+                    continue  # this process was stopped for so long that the owner hands it out again
                 lane.take()
                 task = asyncio.create_task(self._do(order, lane))
                 self._running.add(task)

@@ -87,6 +87,8 @@ def expect_success(answer: Answer, *, has_key: bool) -> None:
         raise NotHealthy(f"{said}: it is asked too often", BackendStatus.RATE_LIMITED, retry_after_s)
     if answer.status == HTTPStatus.SERVICE_UNAVAILABLE and (retry_after_s is not None or _is_loading(answer.body)):
         raise NotHealthy(f"{said}: it is not ready yet", BackendStatus.WARMING, retry_after_s)
+    if answer.status == HTTPStatus.LOOP_DETECTED:
+        raise NotHealthy(f"{said}: it is this server itself", BackendStatus.MISCONFIGURED)
     if HTTPStatus.MULTIPLE_CHOICES <= answer.status < HTTPStatus.BAD_REQUEST:
         raise NotHealthy(f"{said}, which leads elsewhere and is not followed")
     raise NotHealthy(said)

@@ -18,6 +18,7 @@ from registry.gateway.http1.limits import UpstreamLimits
 from registry.gateway.http1.messages import Fields
 from registry.gateway.http1.upstream import UpstreamConnection
 from registry.gateway.http1.upstream_errors import AnswerBroken, Unreachable, UpstreamError
+from registry.gateway.trail import Trail
 
 MAX_BODY_BYTES = 4 * 1024 * 1024
 
@@ -96,7 +97,8 @@ class Conversation:
         connector: Opens the connections.
         deadlines: The process's timer.
         place: Where the server is.
-        fields: Header fields of every request, such as a key.
+        fields: Header fields of every request that carry a key.
+        trail: The sign of this server on each request, by which it knows itself.
         timeout_s: How long everything may take together, in seconds.
 
     Attributes:
@@ -106,18 +108,30 @@ class Conversation:
     """
 
     def __init__(
-        self, connector: Connector, deadlines: Deadlines, place: Place, fields: Fields, timeout_s: float
+        self,
+        connector: Connector,
+        deadlines: Deadlines,
+        place: Place,
+        fields: Fields,
+        *,
+        trail: Trail,
+        timeout_s: float,
     ) -> None:
         self._connector = connector
         self._deadlines = deadlines
         self._place = place
-        self._fields = b"".join(b"%b: %b\r\n" % field for field in fields)
+        self._fields = trail.line + b"".join(b"%b: %b\r\n" % field for field in fields)
         self._timeout_s = timeout_s
         self._deadline = asyncio.get_running_loop().time() + timeout_s
         self._idle: list[UpstreamConnection] = []
         self.has_key = bool(fields)
         self.origin = f"{place.endpoint.host}:{place.endpoint.port}"
         self.latency_ms: int | None = None
+
+    @property
+    def is_over(self) -> bool:
+        """Whether the time for all requests together is over."""
+        return asyncio.get_running_loop().time() >= self._deadline
 
     async def __aenter__(self) -> Self:
         return self

@@ -11,6 +11,7 @@ from registry.addresses import AddressRules
 from registry.gateway.http1.connector import Connector
 from registry.gateway.http1.deadlines import Deadlines
 from registry.gateway.http1.messages import Fields
+from registry.gateway.trail import Trail
 from registry.health.findings import Finding, NotHealthy, readable
 from registry.health.http import Conversation, NoAnswer, Place
 from registry.health.probes import anthropic, generic, google, llamacpp, lmstudio, openai, sglang, vllm
@@ -42,14 +43,16 @@ class Prober:
         rules: Which addresses may be connected to.
         api_keys: The key of each backend that needs one, by URL.
         timeout_s: How long one probe may take, in seconds.
+        pseudonym: By which this server knows a probe of itself.
     """
 
-    def __init__(self, rules: AddressRules, api_keys: Mapping[str, str], timeout_s: float) -> None:
+    def __init__(self, rules: AddressRules, api_keys: Mapping[str, str], timeout_s: float, pseudonym: str) -> None:
         self._deadlines = Deadlines(asyncio.get_running_loop())
         # Those that somebody waits for have name look-ups of their own, which the others cannot fill.
         self._connectors = {urgent: Connector(rules) for urgent in (False, True)}
         self._api_keys = {url.rstrip("/"): key for url, key in api_keys.items()}
         self._timeout_s = timeout_s
+        self._trail = Trail(pseudonym)
         self._types = {
             BackendType.OLLAMA: _Type(Ollama().ask),
             BackendType.VLLM: _Type(vllm.ask),
@@ -98,4 +101,5 @@ class Prober:
             return Finding(status=BackendStatus.HEALTHY, latency_ms=server.latency_ms, models=models)
 
     def _conversation(self, order: ProbeOrder, place: Place, fields: Fields) -> Conversation:
-        return Conversation(self._connectors[order.urgent], self._deadlines, place, fields, self._timeout_s)
+        connector = self._connectors[order.urgent]
+        return Conversation(connector, self._deadlines, place, fields, trail=self._trail, timeout_s=self._timeout_s)

@@ -40,7 +40,7 @@ async def _check(child: Child, start: HealthStart) -> None:
     stopped = asyncio.Event()
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, stopped.set)
     registry = AsyncRegistry(child.channel)
-    prober = Prober(AddressRules.of(start.addresses), start.api_keys, start.timeout_s)
+    prober = Prober(AddressRules.of(start.addresses), start.api_keys, start.timeout_s, start.pseudonym)
     checker = Checker(registry, prober.probe)
     named = bool(start.addresses.exempt)
     checking = asyncio.create_task(checker.run())

@@ -15,12 +15,14 @@ class HealthStart(msgspec.Struct, frozen=True):
         api_keys: The key of each backend that needs one, by URL.
         addresses: Where it may connect to.
         timeout_s: How long one probe may take, in seconds.
+        pseudonym: By which this server knows a probe of itself.
         logs: How it logs.
     """
 
     api_keys: dict[str, str]
     addresses: AddressSettings
     timeout_s: float
+    pseudonym: str
     logs: LogSettings
 
     def __repr__(self) -> str:

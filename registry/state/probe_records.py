@@ -30,6 +30,8 @@ class ProbeOrder(msgspec.Struct, frozen=True, array_like=True):
         url: A backend's base address; the whole address to get from a service.
         backend_type: What software the backend runs; `GENERIC` for a service.
         urgent: Whether somebody waits for the finding.
+        begin_until_s: Instant on `CLOCK_MONOTONIC` until which it may be begun, so that it ends before another one is
+            handed out for the same target.
     """
 
     number: int
@@ -38,6 +40,7 @@ class ProbeOrder(msgspec.Struct, frozen=True, array_like=True):
     url: str
     backend_type: BackendType = BackendType.GENERIC
     urgent: bool = False
+    begin_until_s: float = math.inf
 
 
 class Finding(msgspec.Struct, frozen=True):

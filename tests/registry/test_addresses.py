@@ -95,6 +95,16 @@ def test_named_host_does_not_lead_to_a_link_local_address() -> None:
     assert not may("169.254.1.3", "169.254.1.3", 80, rules)
 
 
+@pytest.mark.parametrize("address", ["fd00:ec2::254", "fd20:ce:0::254", "fd00:c1::a9fe:a9fe", "100.100.100.200"])
+def test_where_clouds_give_out_credentials(address: str) -> None:
+    """The metadata addresses that are not link-local are refused too, unless the operator has named that very one."""
+    everywhere = AddressSettings(["0.0.0.0/0", "::/0"], exempt=["http://gpu.example"])
+    assert not may(address)
+    assert not may(address, "gpu.example", 80, AddressRules.of(everywhere))
+    literal = f"[{address}]" if ":" in address else address
+    assert may(address, address, 80, AddressRules.of(AddressSettings(exempt=[f"http://{literal}"])))
+
+
 @pytest.mark.parametrize("settings", [AddressSettings(["nonsense"]), AddressSettings(exempt=["gpu.example"])])
 def test_settings_that_make_no_sense(settings: AddressSettings) -> None:
     """A network or a URL that is none is told."""

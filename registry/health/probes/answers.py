@@ -76,17 +76,22 @@ def holds(value: Any, *words: str) -> bool | None:
 
 
 def listed(answer: Answer, key: str) -> list[dict[str, Any]]:
-    """The objects in a list of an answer; raises `NotHealthy` if there is no such list."""
+    """The objects in a list of an answer, of no more entries than a backend may have models.
+
+    Raises:
+        NotHealthy: There is no such list.
+    """
     entries = inner(decode(answer.body), key)
     if isinstance(entries, list):
-        objects = [entry for entry in entries if isinstance(entry, dict)]
+        # Whoever sends more of them, usable or not, must not hold up the probes of all the others.
+        objects = [entry for entry in entries[:MAX_MODELS] if isinstance(entry, dict)]
         if objects or not entries:
             return objects
     raise no_list(answer)
 
 
 def models_of(answer: Answer, entries: Iterable[Any], make: Callable[[Any], Model | None]) -> list[Model]:
-    """The models that entries stand for, in their order, each once, and no more than a backend may have.
+    """The models that entries stand for, in their order, each once.
 
     Raises:
         NotHealthy: There are entries, and none stands for a model.
@@ -98,8 +103,6 @@ def models_of(answer: Answer, entries: Iterable[Any], make: Callable[[Any], Mode
         model = make(entry)
         if model is not None:
             models.setdefault(model.id, model)
-            if len(models) == MAX_MODELS:
-                break
     if any_entry and not models:
         raise no_list(answer)
     return list(models.values())

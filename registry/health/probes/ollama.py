@@ -63,6 +63,8 @@ class Ollama:
 
         async def ask_on() -> None:
             for key in waiting:
+                if server.is_over:
+                    return
                 told = await _show(server, key[1])
                 if told is not None:
                     self._known[key] = told

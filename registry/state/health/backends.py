@@ -156,7 +156,9 @@ class BackendProbes:
             wait_s = pace.back_off(id, turn, level, status)
             level += 1
         if finding.status is BackendStatus.RATE_LIMITED:
-            wait_s = max(wait_s, finding.retry_after_s or 0.0)
+            wanted_s = finding.retry_after_s or 0.0
+            # While it counts as healthy it is given requests, and must be looked at.
+            wait_s = max(wait_s, min(wanted_s, pace.interval_s) if status is _HEALTHY else wanted_s)
         due_s = max(course.probed_s + wait_s, earliest_s)
         return msgspec.structs.replace(course, due_s=due_s, level=level, in_step=in_step)
 

@@ -186,8 +186,9 @@ class Health:
 
     def _claim(self, aim: Aim, url: str, backend_type: BackendType, session: int, context: Context) -> ProbeOrder:
         urgent = self.agenda.is_wanted(aim)
-        number = self.claims.grant(ClaimRecord(*aim, session, url, context.monotonic_s), context.epoch)
-        return ProbeOrder(number, *aim, url, backend_type, urgent)
+        now_s = context.monotonic_s
+        number = self.claims.grant(ClaimRecord(*aim, session, url, now_s), context.epoch)
+        return ProbeOrder(number, *aim, url, backend_type, urgent, now_s + CLAIM_MARGIN_S)
 
     # -- what is found ---------------------------------------------------------------------------------------
 

@@ -53,6 +53,7 @@ async def test_body_and_end_to_end_headers_pass_untouched() -> None:
             "x-custom": "a",
             "accept": "*/*",
             "content-length": str(len(body)),
+            "via": "1.1 actor-registry",
         }
 
 
@@ -463,3 +464,22 @@ async def test_status_below_100_is_no_interim_answer() -> None:
 
     async with world(zero) as w:
         assert (await w.ask(CALL)).status in {99, 502}
+
+
+@on_loop
+async def test_request_that_comes_back_goes_round_no_more() -> None:
+    """A backend that is this server, or leads to it, ends a request with an error instead of keeping it going round."""
+    async with world() as w:
+        w.registry.backends = {"self": f"http://127.0.0.1:{w.port}"}
+        answer = await w.ask(CALL)
+        assert answer.status == 508
+        assert json.loads(answer.body or b"")["error"]["code"] == "loop_detected"
+        assert len(w.registry.waits) == 1
+
+
+@on_loop
+async def test_request_of_another_gateway_is_passed_on() -> None:
+    """What other servers have signed is answered, and this one's sign comes after theirs."""
+    async with world() as w:
+        assert (await w.ask(post(b'{"model":"m"}', "Via: 1.1 another"))).status == 200
+        assert (await w.upstream.requests.get()).headers["via"] == "1.1 actor-registry"

@@ -21,6 +21,7 @@ from registry.state.probe_records import ProbeOrder
 P = ParamSpec("P")
 TEST_DEADLINE_S = 20
 TIMEOUT_S = 5.0
+PSEUDONYM = "me"
 
 
 def on_loop(test: Callable[P, Coroutine[Any, Any, None]]) -> Callable[P, None]:
@@ -144,7 +145,7 @@ def prober(
     api_keys: Mapping[str, str] | None = None, timeout_s: float = TIMEOUT_S, addresses: AddressSettings | None = None
 ) -> Prober:
     """A prober with the usual rules."""
-    return Prober(AddressRules.of(addresses or AddressSettings()), api_keys or {}, timeout_s)
+    return Prober(AddressRules.of(addresses or AddressSettings()), api_keys or {}, timeout_s, PSEUDONYM)
 
 
 async def found(

@@ -13,7 +13,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from registry.addresses import AddressSettings
+from registry.health.abilities import make_model
 from registry.health.findings import MAX_RETRY_AFTER_S, read_retry_after
+from registry.health.probes import openai
 from registry.kinds import BackendStatus, BackendType, Target
 from registry.state.records import MAX_MODELS
 from tests.registry.health.stand_in import StandIn, answer, found, listing, on_loop, order, prober, running
@@ -57,6 +59,7 @@ class Slow(StandIn):
         ("429 Too Many Requests", ["retry-after: soon"], BackendStatus.RATE_LIMITED, None),
         ("503 Service Unavailable", ["retry-after: 3"], BackendStatus.WARMING, 3.0),
         ("503 Service Unavailable", [], BackendStatus.UNHEALTHY, None),
+        ("508 Loop Detected", [], BackendStatus.MISCONFIGURED, None),
         ("500 Internal Server Error", [], BackendStatus.UNHEALTHY, None),
         ("404 Not Found", [], BackendStatus.UNHEALTHY, None),
         ("204 No Content", [], BackendStatus.UNHEALTHY, None),
@@ -194,6 +197,25 @@ async def test_more_models_than_a_backend_may_have() -> None:
     """Of an endless list the first ones count."""
     finding = await found(StandIn({PATH: listing(*(f"m{number}" for number in range(MAX_MODELS + 5)))}))
     assert [m.id for m in finding.models or ()] == [f"m{number}" for number in range(MAX_MODELS)]
+
+
+@on_loop
+async def test_list_that_is_made_to_take_long(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What comes after as many entries as a backend may have models is not looked at, though none of these is one."""
+    looked_at: list[object] = []
+    monkeypatch.setattr(openai, "model_of", looked_at.append)
+    finding = await found(StandIn({PATH: answer({"data": [{}] * (MAX_MODELS + 5)})}), BackendType.OPENAI)
+    assert finding.error == "GET /v1/models answered something that is no list of models"
+    assert len(looked_at) == MAX_MODELS
+
+
+def test_name_of_a_model_that_is_made_to_take_long() -> None:
+    """A name is judged in a time that grows with its length, and one that is too long for a model not at all."""
+    begun_s = time.process_time()
+    for number in range(100):
+        assert make_model(f"{'gemma3' * 170}{number}") is not None
+    assert make_model("gemma3" * 1_000_000) is None
+    assert time.process_time() - begun_s < 1.0
 
 
 @on_loop

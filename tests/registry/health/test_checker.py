@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from actors.clock import Clock, ManualClock
 from actors.errors import CallTimeout, Overloaded, SystemStopped
 from registry.health import checker as checker_module
 from registry.health.checker import Checker
@@ -97,9 +98,9 @@ class Probes:
 
 
 @asynccontextmanager
-async def checking(owner: Owner, probe: Probes, **lanes: int) -> AsyncIterator[Checker]:
+async def checking(owner: Owner, probe: Probes, clock: Clock | None = None, **lanes: int) -> AsyncIterator[Checker]:
     """A checker that goes on within the block."""
-    checker = Checker(owner, probe, **lanes)
+    checker = Checker(owner, probe, clock=clock, **lanes)
     task = asyncio.create_task(checker.run())
     try:
         yield checker
@@ -155,6 +156,19 @@ async def test_probes_are_bounded_and_urgent_ones_have_places_of_their_own() -> 
         assert set(await reported(owner, 10)) == set(range(1, 11))
     assert probes.most == 5
     assert owner.asked[:2] == [(4, False), (2, True)]
+
+
+@on_loop
+async def test_order_that_is_too_old_is_not_begun() -> None:
+    """A checker that was stopped leaves alone what the owner hands out again: nothing is probed twice at once."""
+    owner, probes, clock = Owner(), Probes(), ManualClock()
+    probes.hung = True
+    async with checking(owner, probes, clock):
+        now_s = clock.monotonic()
+        owner.background.put_nowait(order("http://x", number=1, begin_until_s=now_s - 1))
+        owner.background.put_nowait(order("http://x", number=2, begin_until_s=now_s + 1))
+        await turns()
+        assert probes.running == {2}
 
 
 @on_loop

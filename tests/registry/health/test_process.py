@@ -35,7 +35,7 @@ def supervisor() -> Iterator[Supervisor]:
 
 def start_checker(supervisor: Supervisor, timeout_s: float = FOR_EVER_S) -> Worker:
     """A health checker that waits for answers for so long."""
-    start = HealthStart({}, AddressSettings(), timeout_s, LogSettings(level=30))
+    start = HealthStart({}, AddressSettings(), timeout_s, "me", LogSettings(level=30))
     policy = RestartPolicy(restart=Restart.PERMANENT)
     supervisor._handle.spawn("health", "registry.health.process:run", msgspec.msgpack.encode(start), policy, 60.0)
     return Worker(supervisor._handle, "health")
@@ -129,5 +129,5 @@ def test_who_waits_is_served_though_everything_hangs(supervisor: Supervisor) -> 
 
 def test_keys_are_not_shown() -> None:
     """What it is told at its start can be logged without its secrets."""
-    start = HealthStart({"http://a": "sk-do-not-show"}, AddressSettings(), 5.0, LogSettings())
+    start = HealthStart({"http://a": "sk-do-not-show"}, AddressSettings(), 5.0, "me", LogSettings())
     assert "sk-do-not-show" not in repr(start)

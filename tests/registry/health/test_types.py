@@ -8,9 +8,10 @@ from typing import Any
 import pytest
 
 from registry.health.findings import Finding
+from registry.health.probes.ollama import AT_ONCE
 from registry.kinds import BackendStatus, BackendType
 from registry.models import Model
-from tests.registry.health.stand_in import StandIn, answer, found, listing, on_loop, order, prober, running
+from tests.registry.health.stand_in import PSEUDONYM, StandIn, answer, found, listing, on_loop, order, prober, running
 
 KEY = "sk-do-not-show"
 
@@ -150,6 +151,17 @@ async def test_ollama_that_tells_nothing_of_its_models(show: bytes | None) -> No
         ]
         server.pages["POST /api/show"] = answer(SHOW)
         assert models(await one.probe(order(server.url, BackendType.OLLAMA)))[0].context_length == 40960
+
+
+@on_loop
+async def test_ollama_is_asked_about_its_models_no_longer_than_a_probe_takes() -> None:
+    """When the time is over no further model is asked about, and no connection made for it, however many there are."""
+    server = StandIn(
+        {"GET /api/tags": answer({"models": [{"name": f"m{n}"} for n in range(1000)]}), "POST /api/show": None}
+    )
+    async with running(server):
+        await prober(timeout_s=0.3).probe(order(server.url, BackendType.OLLAMA))
+        assert server.connections <= AT_ONCE + 1
 
 
 VLLM = {"id": "Qwen/Qwen2.5-VL-7B-Instruct", "object": "model", "owned_by": "vllm", "max_model_len": 32768}
@@ -313,6 +325,15 @@ async def test_server_without_a_key_gets_none() -> None:
     async with running(server):
         await prober({"http://127.0.0.1:1": KEY}).probe(order(server.url))
     assert KEY not in server.requests[0]
+
+
+@on_loop
+async def test_probe_can_be_known_by_the_server_that_sends_it() -> None:
+    """It carries this server's sign, so that a backend that is this server is found to be none."""
+    server = StandIn({"GET /v1/models": listing("m")})
+    async with running(server):
+        await prober().probe(order(server.url))
+    assert f"via: 1.1 {PSEUDONYM}\r\n" in server.requests[0]
 
 
 @pytest.mark.parametrize(

@@ -41,6 +41,13 @@ def test_what_a_dead_checker_had_goes_to_one_that_waits() -> None:
     assert {order.number for order in old}.isdisjoint(order.number for order in orders)
 
 
+def test_order_is_to_be_begun_in_time() -> None:
+    """A probe that begins as late as its order allows ends before another one is handed out."""
+    ward = Ward(unchecked("a"))
+    (one,) = ward.take(1)
+    assert one.begin_until_s + DEFAULT_RULES.timeout_s == pytest.approx(ward.now_s + CLAIM_S)
+
+
 def test_what_takes_too_long_goes_to_another() -> None:
     """A probe may take as long as it may, and some more; what is found after that is ignored."""
     ward = Ward(unchecked("a"))

@@ -62,6 +62,16 @@ def test_retry_after_of_a_healthy_one_is_heeded() -> None:
     assert ward.probe() == pytest.approx(1, abs=0.01)
 
 
+def test_healthy_one_is_looked_at_whatever_it_wants() -> None:
+    """As long as it is given requests it is probed each interval, so that it is soon known to be limited."""
+    ward = Ward(unchecked("a"))
+    ward.probe(HEALTHY)
+    waits = [ward.probe(BackendStatus.RATE_LIMITED, retry_after_s=86_400.0) for _ in range(3)]
+    assert waits[1:] == [pytest.approx(30, abs=0.01)] * 2
+    assert ward.status() is BackendStatus.RATE_LIMITED
+    assert ward.probe() == pytest.approx(86_400, abs=0.01)
+
+
 def test_a_doubt_is_cleared_within_seconds() -> None:
     """Between two findings that may change a status there is a second, or an interval if that is shorter."""
     for interval_s, expected in ((30.0, 1.0), (0.5, 0.5)):
