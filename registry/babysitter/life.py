@@ -7,6 +7,7 @@ import logging
 import time
 from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime
+from typing import Any
 
 from registry.babysitter.asking import Answer, Asker, NotAnswering
 from registry.babysitter.settings import Settings
@@ -20,6 +21,9 @@ DEAF_S = 5.0
 """A server that was ready, and at whose port nobody listens for so long, has ended behind its command's back."""
 
 _LISTED = 5
+
+_PASSING = frozenset({"created", "permission"})
+"""What llama.cpp, vLLM and SGLang make anew for each answer: nothing that a model is known by."""
 
 logger = logging.getLogger(__name__)
 
@@ -97,7 +101,7 @@ class Life:
             logger.info("%s answers again", self._settings.server_name)
         standing.phase = Phase.RUNNING
         # A list that cannot be read says nothing of the models that were there.
-        if answer.models is not None and answer.models != standing.models:
+        if answer.models is not None and not _same(answer.models, standing.models):
             news = standing.models is not None
             standing.models = answer.models
             if news:
@@ -126,3 +130,12 @@ class Life:
         names = ", ".join(repr(model["id"]) for model in models[:_LISTED])
         more = f" and {len(models) - _LISTED} more" if len(models) > _LISTED else ""
         return f"models: {names or 'none'}{more}"
+
+
+def _same(listed: tuple[dict[str, Any], ...], known: tuple[dict[str, Any], ...] | None) -> bool:
+    """Whether a list of models says nothing new."""
+    return known is not None and _lasting(listed) == _lasting(known)
+
+
+def _lasting(models: tuple[dict[str, Any], ...]) -> list[dict[str, Any]]:
+    return [{key: value for key, value in model.items() if key not in _PASSING} for model in models]

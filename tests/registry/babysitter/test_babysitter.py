@@ -131,6 +131,19 @@ def test_other_models_are_registered(well: Nursery) -> None:
     until(lambda: entry["metadata"]["models"] == ["a", "b"], "the old models are registered again")
 
 
+def test_list_of_models_that_says_when_it_was_made(tmp_path: Path) -> None:
+    """The same models are no news, though the server dates each list anew; the entry is not changed."""
+    with nursery(tmp_path, dated=True) as one:
+        one.is_well()
+        asked = one.control.asked("/v1/models")
+        until(lambda: one.control.asked("/v1/models") > asked + 4, "it was asked again and again")
+        one.control.tell(models=["c"])
+        entry = one.registry.services[f"{NAME}-server"]
+        until(lambda: entry["metadata"]["models"] == ["c"], "other models are news")
+        assert one.run.stderr.count("has other models now") == 1
+        assert one.registry.lines().count(f"PUT /services/{NAME}-server") == 1
+
+
 def test_killed_server_is_restarted(tmp_path: Path) -> None:
     """It is out of the routing at once, and in it again when its next life is ready."""
     with nursery(tmp_path, "--restart-delay", "1") as one:
