@@ -64,6 +64,12 @@ def serve(config: Config, *, recover: bool = False) -> None:
             logger.info("state is kept in %s%s", directory.path, "" if path else " until the end")
             if not config.backends:
                 logger.info("no backend is named: use --backend URL or --config FILE, or register some at /services")
+            if admin_key is None and not _is_loopback(listening):
+                logger.warning(
+                    "whoever reaches %s may register and change things; admin_key_file in the configuration, or "
+                    "admin_key_env, makes a key necessary",
+                    address_of(listening),
+                )
             watch_signals(supervisor, config.stop_timeout_s + KILL_MARGIN_S)
             supervisor.on_ready = _announce_once(supervisor, listening, directory)
             supervisor.on_stopping = listening.close  # a connection that nobody will accept must be refused, not kept
@@ -82,7 +88,7 @@ def _workers(
     addresses = AddressSettings(list(config.allowed_networks), [backend.url for backend in config.backends])
     pseudonym = new_pseudonym()
     health = HealthStart(api_keys, addresses, config.health_timeout_s, pseudonym, logs)
-    loopback = ipaddress.ip_address(listening.getsockname()[0].partition("%")[0]).is_loopback
+    loopback = _is_loopback(listening)
     gateways = [
         GatewaySettings(
             name=f"gateway-{number}",
@@ -118,6 +124,11 @@ def _workers(
             for settings in gateways
         ),
     ]
+
+
+def _is_loopback(listening: socket.socket) -> bool:
+    """Whether it can be reached from this machine only."""
+    return ipaddress.ip_address(listening.getsockname()[0].partition("%")[0]).is_loopback
 
 
 def _listen(host: str, port: int) -> socket.socket:

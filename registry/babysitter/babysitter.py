@@ -60,6 +60,11 @@ def babysit(settings: Settings, key: str | None, secrets: frozenset[str]) -> Non
         GaveUp: The server has failed too often.
         InvalidField: The key cannot be used.
     """
+    if settings.is_out_of_reach:
+        logger.warning(
+            "%s is registered at %s, where the registry %s may not find it; name this machine by --host",
+            settings.name, settings.address, settings.registry,
+        )  # fmt: skip
     guardian.adopt_orphans()
     asyncio.run(_babysit(settings, key, secrets))
 

@@ -126,6 +126,11 @@ class Settings(BaseModel):
         return _LOOPBACK if _is_loopback(urlsplit(self.registry).hostname or "") else socket.gethostname()
 
     @property
+    def is_out_of_reach(self) -> bool:
+        """Whether the registry is on another machine and would be told an address that means itself to it."""
+        return _is_loopback(self.address) and not _is_loopback(urlsplit(self.registry).hostname or "")
+
+    @property
     def listens_on(self) -> str:
         """Where the babysitter itself listens: as far as its entry can be reached, and no farther.
 

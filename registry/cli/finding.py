@@ -14,6 +14,7 @@ from registry.urls import normalise_url
 
 SERVER_VARIABLE = "ACTOR_REGISTRY_SERVER"
 DIRECTORY_VARIABLE = "ACTOR_REGISTRY_DATA_DIR"
+USUAL_SERVER = "http://127.0.0.1:8081"
 
 
 class Place(NamedTuple):
@@ -98,7 +99,8 @@ def _of_directory(directory: Path) -> Place:
 def _why_none(directory: Path) -> str:
     if not directory.is_dir():
         return (
-            f"no server was found: there is no data directory {directory}; name another by --data-dir, or use --server"
+            f"no server was found: there is no data directory {directory}; name another by --data-dir, or use --server "
+            f"{USUAL_SERVER}, which also finds an ephemeral one"
         )
     if _somebody_listens(directory):
         return (

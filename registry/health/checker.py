@@ -16,8 +16,8 @@ from registry.state.probe_records import ProbeOrder
 
 logger = logging.getLogger(__name__)
 
-BACKGROUND_AT_ONCE = 256
-"""Probes that nobody waits for, at the same time."""
+BACKGROUND_AT_ONCE = 1_000
+"""Probes that nobody waits for, at the same time: so many hung targets delay nobody."""
 
 URGENT_AT_ONCE = 64
 """Probes that somebody waits for, besides those: hung targets must not keep them waiting."""

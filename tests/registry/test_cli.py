@@ -88,6 +88,16 @@ def test_port_in_use() -> None:
     assert said == f"port {port} of 127.0.0.1 is in use by another program; choose one with --port"
 
 
+@pytest.mark.parametrize(("host", "warned"), [("0.0.0.0", True), ("127.0.0.1", False)])
+def test_open_to_all(host: str, warned: bool) -> None:
+    """Whoever lets other machines change things without a key is told so at the start."""
+    with program("-m", "registry", "serve", "--ephemeral", "--port", "0", "--gateways", "1", "--host", host) as run:
+        serving(run)
+        run.kill(signal.SIGTERM)
+        assert run.ends() == 0
+        assert ("may register and change things" in run.stderr) is warned
+
+
 @pytest.mark.parametrize("host", ["no.such.host.invalid", "203.0.113.7", "ho st"])
 def test_host_that_is_not_this_machine(host: str) -> None:
     """An address that cannot be listened on is named."""

@@ -72,6 +72,21 @@ def test_hosts(host: str, registry: str, address: str, listens_on: str, asked_at
     assert told(host=host, registry=registry, listen="127.0.0.2").listens_on == "127.0.0.2"
 
 
+@pytest.mark.parametrize(
+    ("host", "registry", "out_of_reach"),
+    [
+        ("127.0.0.1", "http://gpu-0:8081", True),
+        ("localhost", "http://10.0.0.1:8081", True),
+        ("127.0.0.1", "http://localhost:8081", False),
+        ("gpu-7", "http://gpu-0:8081", False),
+        ("0.0.0.0", "http://gpu-0:8081", False),
+    ],
+)
+def test_host_that_means_the_registry_itself_to_it(host: str, registry: str, out_of_reach: bool) -> None:
+    """It is noticed that a registry on another machine is told a loopback address."""
+    assert told(host=host, registry=registry).is_out_of_reach is out_of_reach
+
+
 def test_addresses_in_the_registry() -> None:
     """An IPv6 address stands in brackets."""
     assert told(host="::1").url(6001) == "http://[::1]:6001"
