@@ -62,8 +62,8 @@ class RequestReader:
         """
         if self.finished:
             return
-        began_before = self.in_request
-        in_body = self._number if began_before and not self._in_head else 0
+        begun = self._number if self.in_request else 0
+        in_body = 0 if self._in_head else begun
         body_before = self._body_bytes
         try:
             self._parser.feed_data(data)
@@ -73,7 +73,7 @@ class RequestReader:
             if not self.finished:
                 malformed = Refusal(HTTPStatus.BAD_REQUEST, f"Malformed request: {error}.", self.path)
                 raise self._refusal or malformed from None
-        if began_before and self._in_head:
+        if begun == self._number and self._in_head:
             # The parser holds an unfinished field back, so it must be counted here. The piece in which the
             # head begins may hold other requests too and is not counted: it is bounded by the size of a read.
             self._count_head(len(data))

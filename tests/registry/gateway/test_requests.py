@@ -7,6 +7,8 @@ import asyncio
 import pytest
 
 from registry.gateway.http1.limits import ServerLimits
+from registry.gateway.http1.messages import Request
+from registry.gateway.http1.request_reader import RequestReader
 from tests.registry.gateway.stand_ins import CALL, Peer, Received, get, on_loop, post, send_whole, world
 
 
@@ -61,6 +63,16 @@ async def test_request_may_come_byte_by_byte() -> None:
             await asyncio.sleep(0)
         assert (await peer.read_answer()).status == 200
         assert (await w.upstream.requests.get()).body == b'{"model":"m"}'
+
+
+def test_long_piece_of_many_requests_is_no_long_head() -> None:
+    """Pipelined requests may come in pieces that begin and end anywhere, also in the middle of two heads."""
+    delivered: list[Request] = []
+    reader = RequestReader(ServerLimits(), delivered.append)
+    sent = 2_000 * b"GET /livez HTTP/1.1\r\nhost: a\r\nuser-agent: somebody\r\n\r\n"
+    for piece in (sent[:20], sent[20:-20], sent[-20:]):
+        reader.feed(piece)
+    assert len(delivered) == 2_000
 
 
 @on_loop
