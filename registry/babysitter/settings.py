@@ -12,8 +12,8 @@ from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from registry.babysitter.complaints import in_words
 from registry.babysitter.original_file import read_original_file
+from registry.complaints import in_words
 from registry.errors import ConfigError, InvalidField
 from registry.urls import http_url, normalise_url
 
