@@ -122,6 +122,7 @@ class Child:
 
     def _send(self, what: bytes) -> None:
         if self._down != -1:
+            self._process.send_signal(signal.SIGCONT)  # somebody may have stopped it
             with contextlib.suppress(BrokenPipeError):  # it has just ended by itself
                 os.write(self._down, what)
 

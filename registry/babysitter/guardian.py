@@ -200,6 +200,8 @@ def main() -> None:
     # would be ignored by the command too. The one of SIGCHLD lets the wait end.
     for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGCHLD):
         signal.signal(number, lambda *_: None)
+    # If it was stopped, it would otherwise never learn that the babysitter has died.
+    ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, signal.SIGCONT, 0, 0, 0)
     adopt_orphans()
     Guardian(down, up).run()
 

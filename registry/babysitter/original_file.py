@@ -60,7 +60,8 @@ Variables = Annotated[dict[str, str], AfterValidator(_variables)]
 
 
 class _Table(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    # Otherwise `true` would be the number 1.
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
 
 
 class _Babysitter(_Table):

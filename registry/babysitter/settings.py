@@ -100,7 +100,7 @@ class Settings(BaseModel):
 
     @model_validator(mode="after")
     def _possible(self) -> Self:
-        if self.work_dir is not None and not self.work_dir.is_dir():
+        if self.work_dir is not None and not _is_directory(self.work_dir):
             raise ValueError(f"work_dir: there is no directory {self.work_dir}")
         return self
 
@@ -196,6 +196,13 @@ _NEEDED = {
     "port": "at which port is the AI server to listen?",
     "command": "say after `--` what is to be run, or name a file by --config-file",
 }
+
+
+def _is_directory(path: Path) -> bool:
+    try:
+        return path.is_dir()
+    except OSError:  # its name is too long, or what is above it cannot be entered
+        return False
 
 
 def _is_any(host: str) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from io import TextIOWrapper
 from typing import Annotated
@@ -59,6 +60,7 @@ app.command()(watch)
 
 def run() -> int:
     """Run the command; returns the exit code: 0 fine, 1 it failed, 2 it was used wrongly, 3 there is no server."""
+    _have_standard_streams()
     if isinstance(sys.stdout, TextIOWrapper):
         sys.stdout.reconfigure(errors="backslashreplace")  # not every terminal has every character
     try:
@@ -69,6 +71,15 @@ def run() -> int:
         reason, code = _told(error)
         print(f"actor-registry: {reason}", file=sys.stderr)  # noqa: T201 - this is the command line
     return code if isinstance(code, int) else 0
+
+
+def _have_standard_streams() -> None:
+    """Open those that were closed: a socket or a file could otherwise get the number to which errors are written."""
+    while (fd := os.open(os.devnull, os.O_RDWR)) <= 2:
+        os.set_inheritable(fd, True)
+    os.close(fd)
+    if sys.stderr is None:
+        sys.stderr = os.fdopen(2, "w", closefd=False)
 
 
 def _told(error: Exception) -> tuple[str, int]:

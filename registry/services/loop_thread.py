@@ -99,4 +99,5 @@ def _serve(loop: asyncio.AbstractEventLoop, farewell: Coro[None]) -> None:
 def _stop(loop: asyncio.AbstractEventLoop, thread: threading.Thread) -> None:
     if thread.is_alive():  # it is not in a process that was forked meanwhile
         loop.call_soon_threadsafe(loop.stop)
-        thread.join(STOP_TIMEOUT_S)
+        if thread is not threading.current_thread():  # the garbage collector may run in it too
+            thread.join(STOP_TIMEOUT_S)

@@ -17,6 +17,7 @@ from registry.services import answers
 from registry.services.answers import RegistryHealth, RegistryStats, ServiceCheck
 from registry.services.errors import AnswerInvalid, RegistryRefused
 from registry.services.faces import asked
+from registry.state.service_metadata import check_depth
 from registry.state.service_records import MAX_SERVICE_BYTES, ServiceName, ServicePort, ServiceText, ServiceView
 from registry.urls import path_of
 
@@ -292,9 +293,12 @@ def _json(fields: dict[str, Any], type: type) -> bytes:
 def _sound(metadata: Mapping[str, Any]) -> Any:
     """The metadata as JSON has it; not every value of Python can be sent."""
     try:
-        return json.loads(json.dumps(dict(metadata), allow_nan=False))
-    except (TypeError, ValueError, RecursionError) as error:
+        sound = json.loads(json.dumps(dict(metadata), allow_nan=False))
+        msgspec.msgpack.encode(sound)  # JSON has integers of any length, and a registry those of 64 bits
+    except (TypeError, ValueError, OverflowError, RecursionError) as error:
         raise InvalidField("metadata", f"cannot be sent as JSON: {error}") from None
+    check_depth(sound)
+    return sound
 
 
 def _checked(fields: dict[str, Any], type: type) -> Any:

@@ -26,7 +26,7 @@ def checked(metadata: dict[str, Any]) -> bytes:
     Raises:
         InvalidField: It cannot be stored so, or is too long.
     """
-    _check_depth(metadata)
+    check_depth(metadata)
     try:
         text = msgspec.json.encode(metadata)
         same = bool(msgspec.json.decode(text) == metadata)
@@ -39,7 +39,8 @@ def checked(metadata: dict[str, Any]) -> bytes:
     return text
 
 
-def _check_depth(metadata: dict[str, Any]) -> None:
+def check_depth(metadata: dict[str, Any]) -> None:
+    """Raise `InvalidField` if there is too much within one another."""
     # Level by level, because a megabyte may hold half a million parts, and everybody waits meanwhile.
     level: list[Any] = [metadata]
     for _ in range(MAX_DEPTH):

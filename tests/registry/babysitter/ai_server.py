@@ -1,9 +1,9 @@
 """An AI server that does as it is told, run by `python ai_server.py PORT CONTROL`.
 
-CONTROL is a JSON file, read anew for each request: `models` are its models, `status` what the pages of models answer,
-`health` what `/health` answers, `sleep` how many seconds an answer takes; with `dated` each list says when it was made.
-Before it listens, `fail` makes it exit with this code, and `deaf` lets it never end by SIGTERM. What it is asked for is
-added to a file beside CONTROL.
+CONTROL is a JSON file, read anew for each request: `models` are its models, `said_of_each` what else is said of each of
+them, `status` what the pages of models answer, `health` what `/health` answers, `sleep` how many seconds an answer
+takes; with `dated` each list says when it was made. Before it listens, `fail` makes it exit with this code, and `deaf`
+lets it never end by SIGTERM. What it is asked for is added to a file beside CONTROL.
 """
 
 from __future__ import annotations
@@ -37,7 +37,8 @@ class Pages(BaseHTTPRequestHandler):
             self._say(now.get("health", 404), {})
         elif self.path in now.get("paths", ["/v1/models", "/models"]):
             date = {"created": time.time_ns(), "permission": [{"id": str(time.time_ns())}]} if "dated" in now else {}
-            models = [{"id": id, "object": "model", **date} for id in now.get("models", [])]
+            more = {**date, **now.get("said_of_each", {})}
+            models = [{"id": id, "object": "model", **more} for id in now.get("models", [])]
             self._say(now.get("status", 200), {"object": "list", "data": models})
         elif self.path == "/seen":
             self._say(200, {"environment": dict(os.environ), "argv": sys.argv, "cwd": str(Path.cwd())})

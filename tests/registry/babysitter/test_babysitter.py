@@ -120,6 +120,14 @@ def test_server_without_a_list_of_models(tmp_path: Path) -> None:
         assert "models" not in one.registry.services[f"{NAME}-server"]["metadata"]
 
 
+def test_models_that_a_registry_cannot_have(tmp_path: Path) -> None:
+    """What a server says of its models may be more than a registry takes; then it gets their names."""
+    with nursery(tmp_path, said_of_each={"size": 10**30}) as one:
+        one.is_well()
+        metadata = one.registry.services[f"{NAME}-server"]["metadata"]
+        assert (metadata["models"], metadata.get("models_list")) == (["a", "b"], None)
+
+
 def test_other_models_are_registered(well: Nursery) -> None:
     """A server that changes its models has other ones in the registry soon."""
     well.is_well()
@@ -209,6 +217,19 @@ def test_command_ends_with_its_guardian(tmp_path: Path) -> None:
         os.kill(guardian, signal.SIGKILL)
         until(lambda: not running([pid]), "the command is gone")
         one.run.kill()
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL])
+def test_stopped_guardian(tmp_path: Path, number: signal.Signals) -> None:
+    """A guardian that somebody has stopped goes on when the babysitter needs it, or ends."""
+    with nursery(tmp_path) as one:
+        one.is_well()
+        (pid,) = one.pids()
+        (guardian,) = set(one.run.descendants()) - {pid}
+        os.kill(guardian, signal.SIGSTOP)
+        one.run.kill(number)
+        assert one.run.ends(5.0) == (0 if number is signal.SIGTERM else -signal.SIGKILL)
+        one.run.leaves_nothing_running()
 
 
 def test_server_that_does_not_answer(tmp_path: Path) -> None:
@@ -352,6 +373,19 @@ def test_command_that_is_not_there(tmp_path: Path) -> None:
         assert one.run.stderr.splitlines()[-1] == (
             "actor-registry: 'no-such-program' cannot be started: No such file or directory"
         )
+
+
+def test_without_standard_streams(tmp_path: Path) -> None:
+    """A program whose standard streams are closed works, and gives their numbers to nothing else."""
+    said = tmp_path / "said"
+    asked = (
+        "import os; print([os.readlink(f'/proc/self/fd/{fd}') for fd in range(3)], file=open(os.environ['SAID'], 'w'))"
+    )
+    flags = ["-m", "registry", "run", "--name", NAME, "--port", str(free_ports()), "--registry", "http://127.0.0.1:1"]
+    run = [sys.executable, *flags, "--max-restarts", "0", "--", sys.executable, "-c", asked]
+    with program("-c", f"import os; os.closerange(0, 3); os.execv({run[0]!r}, {run!r})", SAID=str(said)) as one:
+        assert one.ends() == 1
+    assert said.read_text() == "['/dev/null', '/dev/null', '/dev/null']\n"
 
 
 def test_server_sees_its_port_and_no_key(well: Nursery) -> None:

@@ -117,6 +117,8 @@ def test_command_in_place_of_the_backend(tmp_path: Path) -> None:
             f"{HEAD}[babysitter]\nmax_restart = 1\n",
             "unknown key 'babysitter.max_restart'; did you mean 'max_restarts'?",
         ),
+        ('name = "one"\nport = true\n', "port: Input should be a valid integer"),
+        (f"{HEAD}[babysitter]\nrestart_delay = true\n", "babysitter.restart_delay: Input should be a valid number"),
         (
             f'{HEAD}[babysitter]\nrestart_delay = "{SECRET}"\n',
             "babysitter.restart_delay: Input should be a valid number",

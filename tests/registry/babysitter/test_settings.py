@@ -41,6 +41,7 @@ def told(**more: Any) -> Settings:
         ({"restart_delay": float("inf")}, "restart_delay: Input should be a finite number"),
         ({"max_restarts": -1}, "max_restarts: Input should be greater than or equal to 0"),
         ({"work_dir": "/no/such/place"}, "work_dir: there is no directory /no/such/place"),
+        ({"work_dir": "x" * 300}, f"work_dir: there is no directory {'x' * 300}"),
         ({"heartbeat_intervall": 1}, "unknown key 'heartbeat_intervall'; did you mean 'heartbeat_interval'?"),
     ],
 )

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import json
 import socket
 import subprocess
@@ -85,6 +86,8 @@ def test_lists_are_filtered_by_the_registry(call: Caller, stand_in: StandIn) -> 
         ({"metadata": {"x": float("nan")}}, "metadata"),
         ({"metadata": {"x": object()}}, "metadata"),
         ({"metadata": {"x": "\ud800"}}, "metadata"),
+        ({"metadata": {"x": 2**64}}, "metadata"),
+        ({"metadata": json.loads('{"x":' * 101 + "1" + "}" * 101)}, "metadata"),
         ({"metadata": {"x": "y" * 1024 * 1024}}, "metadata"),
     ],
 )
@@ -320,6 +323,26 @@ def test_a_forgotten_client_leaves_no_thread(url: str) -> None:
     client.health()
     del client
     until(lambda: "service registry" not in {thread.name for thread in threading.enumerate()}, "the thread ends")
+
+
+def test_a_client_may_be_collected_in_its_own_thread(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The garbage collector runs in whatever thread it likes; the end of this one is then not waited for."""
+    complaints: list[object] = []
+    monkeypatch.setattr(sys, "unraisablehook", complaints.append)
+    gone = threading.Event()
+
+    async def collect_when_gone() -> None:
+        waiting = asyncio.get_running_loop().run_in_executor(None, gone.wait)
+        waiting.add_done_callback(lambda _: gc.collect())
+
+    client = ServiceClient(url)
+    client._thread.run(collect_when_gone)
+    circle: list[object] = [client]
+    circle.append(circle)
+    del client, circle
+    gone.set()
+    until(lambda: "service registry" not in {thread.name for thread in threading.enumerate()}, "the thread ends")
+    assert not complaints
 
 
 def test_an_async_client_belongs_to_one_loop(url: str) -> None:
