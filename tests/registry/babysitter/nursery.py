@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import contextlib
-import random
 import json
+import random
 import re
 import socket
 import sys
