@@ -88,11 +88,18 @@ def _is_within(network: IPv4Network | IPv6Network, other: IPv4Network | IPv6Netw
 
 Network = Annotated[str, StringConstraints(max_length=64), BeforeValidator(_network)]
 
+MAX_FILE_BYTES = 16 * 1024 * 1024
+"""Longest file with settings: 10,000 backends fit into it."""
+
 
 def read_text(path: Path) -> str:
     """The text of a file; raises `ConfigError` with a sentence that says why not."""
     try:
-        return path.read_text(encoding="utf-8")
+        with path.open("rb") as file:
+            content = file.read(MAX_FILE_BYTES + 1)
+        if len(content) > MAX_FILE_BYTES:
+            raise ConfigError(f"{path} is longer than {MAX_FILE_BYTES:,} bytes: is it the right file?")
+        return content.decode()
     except OSError as error:
         raise ConfigError(f"{path} cannot be read: {error.strerror}") from None
     except UnicodeDecodeError:

@@ -403,6 +403,8 @@ def test_unreadable_file(tmp_path: Path) -> None:
     binary.write_bytes(b"\xff\xfe\x00")
     with pytest.raises(ConfigError, match="not UTF-8"):
         load_config(binary, {}, {})
+    with pytest.raises(ConfigError, match=r"/dev/zero is longer than 16,777,216 bytes: is it the right file\?"):
+        load_config(Path("/dev/zero"), {}, {})
 
 
 def test_secret_in_broken_yaml_is_not_shown(load: Load) -> None:

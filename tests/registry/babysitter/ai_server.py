@@ -36,9 +36,8 @@ class Pages(BaseHTTPRequestHandler):
         if self.path == "/health":
             self._say(now.get("health", 404), {})
         elif self.path in now.get("paths", ["/v1/models", "/models"]):
-            more = now.get("said_of_each", {})
-            if "dated" in now:
-                more = {**more, "created": time.time_ns(), "permission": [{"id": str(time.time_ns())}]}
+            date = {"created": time.time_ns(), "permission": [{"id": str(time.time_ns())}]} if "dated" in now else {}
+            more = {**date, **now.get("said_of_each", {})}
             models = [{"id": id, "object": "model", **more} for id in now.get("models", [])]
             self._say(now.get("status", 200), {"object": "list", "data": models})
         elif self.path == "/seen":

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import random
 import re
 import socket
 import sys
@@ -49,13 +50,15 @@ def _read(status: int, body: bytes, headers: Any) -> Answered:
 
 
 def free_ports() -> int:
-    """A port that is free, as the next one is."""
+    """A port that is free, as the next one is; none of those that the kernel gives to connections in the meantime."""
     while True:
-        with socket.create_server(("127.0.0.1", 0)) as one, contextlib.suppress(OSError):
-            port = int(one.getsockname()[1])
-            if port < 65_535:
-                with socket.create_server(("127.0.0.1", port + 1)):
-                    return port
+        port = random.randrange(10_000, 30_000)
+        with (
+            contextlib.suppress(OSError),
+            socket.create_server(("127.0.0.1", port)),
+            socket.create_server(("127.0.0.1", port + 1)),
+        ):
+            return port
 
 
 class Control:
