@@ -96,9 +96,10 @@ class SessionLog:
         self._map[self.size :] = bytes(self._capacity - self.size)
 
     def close(self) -> None:
-        """Close the descriptor; the memory lives while any process holds one."""
-        self._map.close()
-        os.close(self._fd)
+        """Close the descriptor, if that was not done before; the memory lives while any process holds one."""
+        if not self._map.closed:
+            self._map.close()
+            os.close(self._fd)
 
     def _grow(self, end: int) -> None:
         self._capacity = end + GROWTH_BYTES

@@ -29,6 +29,9 @@ ROUNDS_SHARE = 0.5
 SERVICES = 1_000
 BACKENDS = 1_000
 INTERVAL_S = 30.0
+SHORTEST_PROBING_S = 3.0
+"""In less time the kernel, which counts hundredths of a second, may have nothing to tell."""
+
 SETTLED_WITHIN_S = 60.0
 LOOK_EVERY_S = 0.2
 NO_PROBES_S = 3_600.0
@@ -41,7 +44,7 @@ def run(seconds: float, seed: int) -> Iterator[Figure]:
     """Measure; takes some seconds longer than told for starting and filling the servers."""
     del seed  # nothing here is left to chance
     yield from _requests(seconds * ROUNDS_SHARE)
-    yield from _probing(min(INTERVAL_S, seconds * (1 - ROUNDS_SHARE)))
+    yield from _probing(max(SHORTEST_PROBING_S, min(INTERVAL_S, seconds * (1 - ROUNDS_SHARE))))
 
 
 # -- requests ------------------------------------------------------------------------------------------------

@@ -152,7 +152,9 @@ class LlamaServer:
         """What the process printed first; empty if it ended before, `None` if neither happened in time."""
         if self._process is None or self._process.stdout is None:
             raise RuntimeError("the llama.cpp server has not been launched")
-        readable, _, _ = select.select([self._process.stdout], [], [], max(0.0, deadline - time.monotonic()))
+        poll = select.poll()
+        poll.register(self._process.stdout, select.POLLIN)
+        readable = poll.poll(max(0.0, deadline - time.monotonic()) * 1000)
         return self._process.stdout.readline().decode().strip() if readable else None
 
     def _last_words(self) -> str:

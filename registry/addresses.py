@@ -13,6 +13,8 @@ from urllib.parse import urlsplit
 
 import msgspec
 
+from registry.urls import DEFAULT_PORTS
+
 LOCAL_NETWORKS = ("127.0.0.0/8", "::1/128", "10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", "fc00::/7")
 """Loopback, and the networks that are private."""
 
@@ -22,8 +24,6 @@ _LOOPBACK: dict[IPv4Address | IPv6Address, IPv4Address | IPv6Address] = {
 }
 _METADATA = frozenset(map(ip_address, ("fd00:ec2::254", "fd20:ce::254", "fd00:c1::a9fe:a9fe", "100.100.100.200")))
 """Where clouds (AWS, Google, Oracle, Alibaba) give out credentials besides 169.254.169.254; some count as private."""
-
-_DEFAULT_PORTS = {"http": 80, "https": 443}
 
 
 class AddressSettings(msgspec.Struct, frozen=True):
@@ -107,6 +107,6 @@ def _spelled(host: str) -> str:
 
 def _host_and_port(url: str) -> tuple[str, int]:
     parts = urlsplit(url)
-    if not parts.hostname or parts.scheme not in _DEFAULT_PORTS:
+    if not parts.hostname or parts.scheme not in DEFAULT_PORTS:
         raise ValueError(f"{url!r} is no http or https URL of a server")
-    return parts.hostname, parts.port or _DEFAULT_PORTS[parts.scheme]
+    return parts.hostname, parts.port or DEFAULT_PORTS[parts.scheme]

@@ -29,7 +29,7 @@ from registry.operations import (
     release_command,
     results_of,
 )
-from registry.replica import BackendReplica
+from registry.replica import RegistryReplica
 from registry.state.service_records import ServiceView
 from registry.watching import AsyncChanges, Changes, HistoryReading
 
@@ -46,10 +46,10 @@ class Registry(Operations, BlockingFace):
         rejoin: Gives a forked child a queue of its own.
     """
 
-    copy: BackendReplica
+    copy: RegistryReplica
 
     def __init__(self, channel: Channel, rejoin: Rejoin = cannot_rejoin) -> None:
-        self.copy = BackendReplica()
+        self.copy = RegistryReplica()
         self._client = Client(channel, CommandError.classes(), rejoin=rejoin, replica=self.copy.replica)
         self.copy.kept_by(self._client.refresh, self._client)
 
@@ -206,10 +206,10 @@ class AsyncRegistry(Operations, AsyncFace):
         rejoin: Gives a forked child a queue of its own.
     """
 
-    copy: BackendReplica
+    copy: RegistryReplica
 
     def __init__(self, channel: Channel, rejoin: Rejoin = cannot_rejoin) -> None:
-        self.copy = BackendReplica()
+        self.copy = RegistryReplica()
         self._client = AsyncClient(channel, CommandError.classes(), rejoin=rejoin, replica=self.copy.replica)
         self.copy.kept_by(self._client.refresh)
 

@@ -5,7 +5,6 @@ What the command line says goes over what the environment says, that over the fi
 
 from __future__ import annotations
 
-import difflib
 import re
 from collections.abc import Mapping
 from pathlib import Path
@@ -13,9 +12,9 @@ from typing import Annotated, Any, Self
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
-from pydantic_core import ErrorDetails
 
 from registry.addresses import LOCAL_NETWORKS
+from registry.complaints import in_words
 from registry.config_values import (
     Age,
     ApiKey,
@@ -253,7 +252,7 @@ def load_config(path: Path | None, overrides: Mapping[str, Any], environment: Ma
         return Config.model_validate({**settings, **given})
     except ValidationError as error:
         where = "" if path is None else f"{path}: "
-        raise ConfigError(where + "; ".join(_sentence(detail) for detail in error.errors()[:5])) from None
+        raise ConfigError(where + in_words(error, Config)) from None
 
 
 def _read_yaml(path: Path) -> dict[str, Any]:
@@ -288,17 +287,3 @@ def _substitute(value: Any, where: str, environment: Mapping[str, str], path: Pa
         return environment[name]
 
     return _VARIABLE.sub(lookup, value)
-
-
-def _sentence(detail: ErrorDetails) -> str:
-    """One complaint, without the value: it may be a secret."""
-    where = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in detail["loc"]).lstrip(".")
-    if detail["type"] == "extra_forbidden":
-        key = str(detail["loc"][-1])
-        known = Config.model_fields if len(detail["loc"]) == 1 else BackendConfig.model_fields
-        close = difflib.get_close_matches(key, known, n=1)
-        return f"unknown key {where!r}" + (f"; did you mean {close[0]!r}?" if close else "")
-    message = detail["msg"].removeprefix("Value error, ")
-    if detail["type"] in {"tuple_type", "frozen_set_type"}:
-        message = "must be a list"
-    return f"{where}: {message}" if where else message

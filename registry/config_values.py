@@ -10,6 +10,7 @@ from typing import Annotated, Any
 from pydantic import AfterValidator, BeforeValidator, Field, SecretStr, StringConstraints
 
 from registry.errors import ConfigError
+from registry.texts import is_one_ascii_line
 
 Seconds = Annotated[float, Field(gt=0, le=86_400, allow_inf_nan=False)]
 
@@ -27,7 +28,7 @@ _LINK_LOCAL = (ip_network("169.254.0.0/16"), ip_network("fe80::/10"))
 
 def _printable(key: SecretStr) -> SecretStr:
     value = key.get_secret_value()
-    if not value or not value.isascii() or not value.isprintable():
+    if not value or not is_one_ascii_line(value):
         raise ValueError("must be one line of ASCII characters, and not empty")
     return key
 

@@ -11,6 +11,7 @@ from datetime import UTC, datetime
 import msgspec
 
 from registry.kinds import LogFormat
+from registry.texts import printable
 
 PROCESS = "owner"
 
@@ -37,15 +38,8 @@ class TextLines(logging.Formatter):
     def format(self, record: logging.LogRecord) -> str:
         """The line of an event."""
         level = record.levelname.lower()
-        line = f"{_timestamp(record)} [{level:<9}] {_printable(record.getMessage()):<30} process={PROCESS}"
+        line = f"{_timestamp(record)} [{level:<9}] {printable(record.getMessage()):<30} process={PROCESS}"
         return f"{line}\n{self.formatException(record.exc_info)}" if record.exc_info else line
-
-
-def _printable(text: str) -> str:
-    """A text that stays on its line: names in it come from whoever may register."""
-    if text.isprintable():
-        return text
-    return "".join(one if one.isprintable() else one.encode("unicode_escape").decode() for one in text)
 
 
 def _timestamp(record: logging.LogRecord) -> str:

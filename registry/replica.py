@@ -28,8 +28,8 @@ MAX_URL = 4096
 _NOTHING_COUNTED = CountsRecord()
 
 
-class BackendReplica:
-    """The reads of `registry.operations` by the same names, and what is derived from the copy for them.
+class RegistryReplica:
+    """The reads of backends by the names of `registry.operations`, and what is derived from the copy for them.
 
     Views are made when they are first asked for and kept until something of them changes. What depends on
     several of them holds the lock, so that no update is seen in part; a read of one view that is made needs none.

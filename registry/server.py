@@ -25,6 +25,7 @@ from registry.gateway.trail import new_pseudonym
 from registry.health.start import HealthStart
 from registry.logs import LogSettings, configure
 from registry.server_file import NAME
+from registry.urls import http_url
 
 logger = logging.getLogger(__name__)
 
@@ -153,7 +154,7 @@ def _listen(host: str, port: int) -> socket.socket:
 def address_of(listening: socket.socket) -> str:
     """The URL under which a listening socket is reached."""
     host, port = listening.getsockname()[:2]
-    return _url(host, port)
+    return http_url(host, port)
 
 
 def local_url(host: str, port: int) -> str:
@@ -162,11 +163,7 @@ def local_url(host: str, port: int) -> str:
     >>> local_url("0.0.0.0", 8081), local_url("::", 8081), local_url("192.0.2.7", 8081)
     ('http://127.0.0.1:8081', 'http://[::1]:8081', 'http://192.0.2.7:8081')
     """
-    return _url({"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host), port)  # noqa: S104 - it is not listened on
-
-
-def _url(host: str, port: int) -> str:
-    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+    return http_url({"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host), port)  # noqa: S104 - it is not listened on
 
 
 def _announce_once(supervisor: Supervisor, listening: socket.socket, directory: StateDirectory) -> Callable[[], None]:

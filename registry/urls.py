@@ -8,7 +8,7 @@ from urllib.parse import quote, urlsplit
 
 from registry.errors import InvalidField
 
-_DEFAULT_PORTS = {"http": 80, "https": 443}
+DEFAULT_PORTS = {"http": 80, "https": 443}
 
 MAX_URL_CHARS = 2048
 
@@ -51,7 +51,7 @@ def normalise_url(url: str) -> str:
         port = parts.port
     except ValueError as error:
         raise InvalidField("url", str(error)) from error
-    if parts.scheme not in _DEFAULT_PORTS:
+    if parts.scheme not in DEFAULT_PORTS:
         raise InvalidField("url", "must begin with http:// or https://")
     if parts.username is not None or parts.password is not None:
         raise InvalidField("url", "must not hold a user name or password; give an api_key instead")
@@ -62,7 +62,7 @@ def normalise_url(url: str) -> str:
     if port == 0:
         raise InvalidField("url", "port 0 cannot be connected to")
     host = f"[{parts.hostname}]" if ":" in parts.hostname else parts.hostname
-    authority = host if port is None or port == _DEFAULT_PORTS[parts.scheme] else f"{host}:{port}"
+    authority = host if port is None or port == DEFAULT_PORTS[parts.scheme] else f"{host}:{port}"
     return f"{parts.scheme}://{authority}{parts.path.rstrip('/')}"
 
 
@@ -75,6 +75,15 @@ def _check_characters(url: str) -> None:
         raise InvalidField("url", "must be ASCII: punycode in the host, %XX in the path")
     if "?" in url or "#" in url:
         raise InvalidField("url", "must not have a query or a fragment")
+
+
+def http_url(host: str, port: int) -> str:
+    """The base URL of a port of a host; an IPv6 address may have its brackets already.
+
+    >>> http_url("gpu-1", 8000), http_url("::1", 8000)
+    ('http://gpu-1:8000', 'http://[::1]:8000')
+    """
+    return f"http://[{host}]:{port}" if ":" in host and not host.startswith("[") else f"http://{host}:{port}"
 
 
 def id_from_url(url: str) -> str:

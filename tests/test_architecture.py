@@ -24,15 +24,16 @@ LAYERS = (
     {"directory"},
     {"server_file"},
     {"client", "owner"},
-    {"replica", "watching"},
+    {"actor", "replica", "watching"},
     {"service_replica"},
     {"operations"},
     {"views"},
     {"commands", "models", "stores"},
     {"state"},
     {"policies"},
-    {"metrics", "owner_log", "urls", "addresses"},
-    {"errors", "kinds", "version"},
+    {"metrics", "owner_log", "addresses"},
+    {"urls"},
+    {"errors", "kinds", "texts", "version"},
 )
 """The modules of `registry`, from the outermost to the innermost; each imports only what stands below it, or beside."""
 
@@ -42,7 +43,7 @@ BESIDE = {
 }
 """Imports between packages of one layer, and why."""
 
-ANYWHERE = {"config", "config_values", "logs"}
+ANYWHERE = {"complaints", "config", "config_values", "logs"}
 """Settings and logging: of the server's processes alone, and they import nothing of these."""
 
 PURE = ("registry.state", "registry.policies")

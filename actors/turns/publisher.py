@@ -9,17 +9,16 @@ noted; the rows are those of the moment at which they are sent.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
-import msgspec
-
 from actors import frames
-from actors.channel import DEFAULT_LIMIT
 from actors.clock import Clock
-from actors.frames import Follow, Resync, Rows, Snapshot, Update
+from actors.frames import Follow, Resync, Snapshot, Update
 from actors.tables import Change
 from actors.turns.recent import Latest, Noted, Recent
+from actors.turns.rows import Row, TooLong, in_place, pieces
+from actors.turns.subscriber import Subscriber
 from actors.turns.syncs import Syncs
 from actors.turns.turn import Turn
 from actors.views import View
@@ -42,49 +41,9 @@ FEW_ROWS = 200
 MOST_ROUNDS = 4
 """or the changes made meanwhile have been sent so often."""
 
-LONGEST_ROW_BYTES = DEFAULT_LIMIT - 1024 * 1024
-"""A longer row fits no message: as long as there is one, nobody can have a copy."""
-
 MAX_NOTED = 50_000
 """If so many keys have changed since a snapshot began, it begins anew; if so many of lazy views, who asks for them is
 sent a snapshot."""
-
-Row = tuple[int, Any]
-"""Number of a view, and key."""
-
-
-class _TooLong(Exception):
-    """A row is longer than any message."""
-
-
-class Subscriber:
-    """A session that keeps a copy.
-
-    Attributes:
-        follow: What it has asked for.
-        lasting_at: What it has been sent of the durable views, as a number of `Recent`.
-        passing_at: The same of the others,
-        lazy_at: and of the lazy ones.
-        revision: That of its copy.
-        complete: Whether it has a whole copy.
-        rest: What is to be sent of the present round of its snapshot; None if it has not begun.
-        rounds: How many rounds there were.
-        stuck_at: The number of the durable change at which nothing could be sent, because a row was too long.
-        spoken_to: Whether it was sent something since the last `beat`.
-    """
-
-    def __init__(self, follow: Follow) -> None:
-        self.follow = follow
-        self.lasting_at = self.passing_at = self.lazy_at = self.revision = self.rounds = 0
-        self.complete = self.spoken_to = False
-        self.rest: Iterator[Noted[Row]] | None = None
-        self.stuck_at: int | None = None
-
-    def begin_anew(self) -> None:
-        """The snapshot starts over."""
-        self.complete = False
-        self.rest = None
-        self.rounds = 0
 
 
 class Publisher:
@@ -215,8 +174,8 @@ class Publisher:
             return [], []
         if subscriber.lazy_at < self._lazy_from:
             return self._stick(session, subscriber), []
-        noted = _in_place(self._passing.since(subscriber.passing_at), subscriber.passing_at)
-        noted += _in_place(self._lazy.since(subscriber.lazy_at), subscriber.lazy_at)
+        noted = in_place(self._passing.since(subscriber.passing_at), subscriber.passing_at)
+        noted += in_place(self._lazy.since(subscriber.lazy_at), subscriber.lazy_at)
         before = self._frames(session, subscriber, noted)
         if session in self.joining:  # a row was too long
             return before, []
@@ -242,7 +201,7 @@ class Publisher:
                 position = (subscriber.lasting_at, subscriber.passing_at)
                 messages = alike.get(position)
                 if messages is None:
-                    changed = _in_place(self._passing.since(subscriber.passing_at), subscriber.passing_at)
+                    changed = in_place(self._passing.since(subscriber.passing_at), subscriber.passing_at)
                     messages = alike[position] = [
                         frames.ONE + frame for frame in self._frames(session, subscriber, changed)
                     ]
@@ -266,19 +225,19 @@ class Publisher:
         """The encoded Updates with all durable changes since, and some others; from now on it knows the former."""
         noted = passing
         if subscriber.lasting_at < self._lasting.latest:
-            noted = [*_in_place(self._lasting.since(subscriber.lasting_at), subscriber.lasting_at), *passing]
+            noted = [*in_place(self._lasting.since(subscriber.lasting_at), subscriber.lasting_at), *passing]
         if not noted and subscriber.revision == self.revision:
             return []
         subscriber.lasting_at = self._lasting.latest
         subscriber.revision = self.revision
         subscriber.spoken_to = True
         try:
-            pieces = list(self._pieces(noted, UPDATE_BYTES)) or [[]]
-        except _TooLong:
+            parts = list(pieces(self._views, noted, UPDATE_BYTES)) or [[]]
+        except TooLong:
             return self._stick(session, subscriber)
-        last = len(pieces) - 1
+        last = len(parts) - 1
         now = self._clock.monotonic()
-        return [frames.encode(Update(self.revision, rows, at < last, now)) for at, rows in enumerate(pieces)]
+        return [frames.encode(Update(self.revision, rows, at < last, now)) for at, rows in enumerate(parts)]
 
     def _forget(self) -> None:
         begun = [one for one in self.subscribers.values() if one.complete or one.rest is not None]
@@ -303,7 +262,7 @@ class Publisher:
         subscriber = self.subscribers[session]
         try:
             messages = [frames.encode([piece]) for piece in self._next_pieces(subscriber)]
-        except _TooLong:
+        except TooLong:
             self._stick(session, subscriber)
             return []
         if subscriber.complete:
@@ -327,7 +286,7 @@ class Publisher:
         if subscriber.rest is None:
             yield Snapshot(counter, self._begin(subscriber), [], False, self.revision, now)
             return
-        piece = next(self._pieces(subscriber.rest, PIECE_BYTES), None)
+        piece = next(pieces(self._views, subscriber.rest, PIECE_BYTES), None)
         if piece is not None:
             yield Snapshot(counter, None, piece, False, self.revision, now)
             return
@@ -338,7 +297,7 @@ class Publisher:
         if len(changed) > FEW_ROWS and subscriber.rounds < MOST_ROUNDS:
             subscriber.rest = iter(changed)
             return
-        for rows in list(self._pieces(changed, UPDATE_BYTES)):
+        for rows in list(pieces(self._views, changed, UPDATE_BYTES)):
             yield Snapshot(counter, None, rows, False, self.revision, now)
         yield Snapshot(counter, None, [], True, self.revision, now)
         subscriber.revision = self.revision
@@ -356,38 +315,5 @@ class Publisher:
         return [view.type.name for _, view in sent]
 
     def _changed_since(self, subscriber: Subscriber) -> list[Noted[Row]]:
-        lasting = _in_place(self._lasting.since(subscriber.lasting_at), subscriber.lasting_at)
-        return lasting + _in_place(self._passing.since(subscriber.passing_at), subscriber.passing_at)
-
-    # -- rows ------------------------------------------------------------------------------------------------
-
-    def _pieces(self, noted: Iterable[Noted[Row]], limit: int) -> Iterator[list[Rows]]:
-        """Rows as they are now, in as many pieces as it takes.
-
-        Raises:
-            _TooLong: One is longer than any message.
-        """
-        rows: dict[int, Rows] = {}
-        size = 0
-        for (number, key), _, arrived in noted:
-            view = self._views[number]
-            row = frames.encode((key, view.get(key)))
-            if len(row) > LONGEST_ROW_BYTES:
-                raise _TooLong
-            of_view = rows.get(number)
-            if of_view is None:
-                of_view = rows[number] = Rows(view.type.name, [], [])
-            (of_view.arrived if arrived else of_view.changed).append(msgspec.Raw(row))
-            size += len(row)
-            if size > limit:
-                yield list(rows.values())
-                rows = {}
-                size = 0
-        if rows:
-            yield list(rows.values())
-
-
-def _in_place(noted: list[Noted[Row]], position: int) -> list[Noted[Row]]:
-    """What has changed after a position: first what keeps its place since then, then in order what does not."""
-    kept = [Noted(one.thing, one.at, 0) for one in noted if one.arrived <= position]
-    return kept + sorted((one for one in noted if one.arrived > position), key=lambda one: one.arrived)
+        lasting = in_place(self._lasting.since(subscriber.lasting_at), subscriber.lasting_at)
+        return lasting + in_place(self._passing.since(subscriber.passing_at), subscriber.passing_at)

@@ -12,6 +12,7 @@ import httpx2
 import msgspec
 
 from actors.errors import UNDECODABLE
+from registry.urls import http_url
 
 MAX_BYTES = 256 * 1024
 """Longest answer; its models stand in the registry's entry, which may have 1 MiB."""
@@ -57,7 +58,7 @@ class Asker:
 
     def __init__(self, hosts: Sequence[str], port: int, timeout_s: float = TIMEOUT_S) -> None:
         self._timeout_s = timeout_s
-        self._bases = [f"http://{f'[{host}]' if ':' in host else host}:{port}" for host in hosts]
+        self._bases = [http_url(host, port) for host in hosts]
         self._has_health = True
         # A connection for each question: one that was kept open says nothing of whether the server takes new ones.
         self._http = httpx2.AsyncClient(

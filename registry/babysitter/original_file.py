@@ -13,7 +13,7 @@ from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 
-from registry.babysitter.complaints import in_words
+from registry.complaints import in_words
 from registry.config_values import read_text
 from registry.errors import ConfigError
 

@@ -12,10 +12,10 @@ from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from registry.babysitter.complaints import in_words
 from registry.babysitter.original_file import read_original_file
+from registry.complaints import in_words
 from registry.errors import ConfigError, InvalidField
-from registry.urls import normalise_url
+from registry.urls import http_url, normalise_url
 
 DEFAULT_REGISTRY = "http://127.0.0.1:8081"
 
@@ -150,8 +150,7 @@ class Settings(BaseModel):
 
     def url(self, port: int) -> str:
         """The address of a port in the registry."""
-        host = self.address
-        return f"http://{f'[{host}]' if ':' in host else host}:{port}"
+        return http_url(self.address, port)
 
     def argv(self) -> list[str]:
         """The command with the port in its place."""

@@ -13,12 +13,12 @@ from actors.errors import ActorsError
 from registry.cli import backends, leases, services
 from registry.cli.errors import CommandFailed
 from registry.cli.history import history
-from registry.cli.output import printable
 from registry.cli.run import run as run_server
 from registry.cli.serve import serve
 from registry.cli.status import status
 from registry.cli.watch import watch
 from registry.errors import ConfigError
+from registry.texts import printable
 from registry.version import installed_version
 
 app = typer.Typer(

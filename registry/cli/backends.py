@@ -12,8 +12,9 @@ from registry.cli.errors import WrongUse
 from registry.cli.groups import group
 from registry.cli.messages import understood
 from registry.cli.options import AsJson, BackendId, DataDir, Labels, Server, call, pairs
-from registry.cli.output import listed, local_time, print_fields, print_json, print_line, print_table, printable
+from registry.cli.output import listed, local_time, print_fields, print_json, print_line, print_table
 from registry.kinds import BackendStatus, BackendType
+from registry.texts import printable
 from registry.urls import path_of
 
 app = group("List (if no command is named), show, add, change and remove backends.")

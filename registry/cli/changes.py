@@ -8,7 +8,8 @@ from typing import Any
 
 import msgspec
 
-from registry.cli.output import local_time, printable
+from registry.cli.output import local_time
+from registry.texts import printable
 
 UNTOLD = frozenset({"last_health_check_s", "last_health_check", "revision"})
 """Fields that alter with every change and say nothing more than its own time and revision."""

@@ -15,6 +15,7 @@ import msgspec
 from actors.errors import UNDECODABLE
 from registry.cli.errors import NoServer, Refused, WrongUse
 from registry.cli.finding import Place
+from registry.texts import is_one_ascii_line
 from registry.urls import is_this_machine
 
 KEY_VARIABLE = "ACTOR_REGISTRY_ADMIN_KEY"
@@ -192,7 +193,7 @@ def admin_key() -> str:
         WrongUse: It cannot be one.
     """
     key = os.environ.get(KEY_VARIABLE, "").strip()
-    if not key.isascii() or not (key + " ").isprintable():
+    if not is_one_ascii_line(key):
         raise WrongUse(f"{KEY_VARIABLE}: must be one line of ASCII characters")
     return key
 

@@ -10,7 +10,8 @@ import typer
 from registry.cli.groups import group
 from registry.cli.messages import understood
 from registry.cli.options import AsJson, DataDir, Server, call
-from registry.cli.output import print_json, print_line, print_table, printable
+from registry.cli.output import print_json, print_line, print_table
+from registry.texts import printable
 from registry.urls import path_of
 
 app = group("List the requests in flight (if no command is named), and give back what a holder does not.")

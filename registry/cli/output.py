@@ -8,6 +8,8 @@ from collections.abc import Collection, Iterable, Sequence
 from datetime import datetime
 from typing import Any
 
+from registry.texts import printable
+
 UNBOUNDED = 1_000_000
 """Width of a table for a program, which is to get each cell whole and on one line."""
 
@@ -61,17 +63,6 @@ def print_table(columns: Sequence[str], rows: Iterable[Sequence[str]], numbers: 
 def print_fields(fields: Iterable[tuple[str, str]]) -> None:
     """Print what is known of one thing, one name and value a line."""
     print_table(("", ""), fields)
-
-
-def printable(text: str) -> str:
-    r"""A text that cannot command the terminal: names come from foreign servers.
-
-    >>> printable("gpu\x1b[31m-1")
-    'gpu\\x1b[31m-1'
-    """
-    if text.isprintable():
-        return text
-    return "".join(one if one.isprintable() else one.encode("unicode_escape").decode() for one in text)
 
 
 def local_time(at: datetime) -> str:

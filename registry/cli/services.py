@@ -21,11 +21,11 @@ from registry.cli.output import (
     print_json_line,
     print_line,
     print_table,
-    printable,
 )
 from registry.cli.watch import Watch
 from registry.errors import InvalidField
 from registry.state.service_records import ServiceView
+from registry.texts import printable
 
 if TYPE_CHECKING:
     from registry.services.requests import Request

@@ -15,7 +15,8 @@ from registry.cli.changes import Change
 from registry.cli.errors import NoServer, Refused
 from registry.cli.messages import understood
 from registry.cli.options import AsJsonLines, DataDir, Server, Since, call
-from registry.cli.output import print_json_line, print_line, print_note, printable
+from registry.cli.output import print_json_line, print_line, print_note
+from registry.texts import printable
 
 if TYPE_CHECKING:
     from registry.cli.client import Client

@@ -27,7 +27,7 @@ from registry.gateway.proxy import CompletionProxy
 from registry.gateway.request_ids import RequestIds
 from registry.gateway.services.asked import ServicesRegistry
 from registry.gateway.services.endpoints import ServiceEndpoints, is_about_services
-from registry.gateway.services.refused import ServicesError
+from registry.gateway.services.refused import ErrorAnswer
 from registry.gateway.settings import GatewaySettings
 from registry.gateway.trail import Trail
 
@@ -130,7 +130,7 @@ class Gateway:
         if not response.fields:
             self._identify(response, None)
         if is_about_services(refusal.path):
-            self._services.refuse(ServicesError(refusal.status, refusal.reason), response)
+            self._services.refuse(ErrorAnswer(refusal.status, refusal.reason), response)
             return
         if refusal.path.startswith(b"/") and not _is_in_data_plane(refusal.path):
             self._send_problem(refusal.status, refusal.reason, response)

@@ -12,6 +12,7 @@ from registry.gateway.http1.messages import Fields
 from registry.health.http import Answer
 from registry.kinds import BackendStatus
 from registry.models import Model
+from registry.texts import sentence_of
 
 MAX_ERROR_CHARS = 300
 MAX_RETRY_AFTER_S = 86_400.0
@@ -56,14 +57,8 @@ class NotHealthy(Exception):
 
 
 def readable(reason: str) -> str:
-    r"""A reason as it is shown: one printable line that is not long.
-
-    >>> readable("a\nb\x1b[31m" + "c" * 1000)[:12]
-    'a b?[31mcccc'
-    """
-    line = " ".join(reason.split())
-    shown = "".join(character if character.isprintable() else "?" for character in line)
-    return shown if len(shown) <= MAX_ERROR_CHARS else shown[: MAX_ERROR_CHARS - 3] + "..."
+    """A reason as it is shown: one printable line of at most `MAX_ERROR_CHARS`."""
+    return sentence_of(reason, MAX_ERROR_CHARS)
 
 
 def expect_success(answer: Answer, *, has_key: bool) -> None:

@@ -211,14 +211,14 @@ class Conversation:
         head += b"\r\n"
         if self._idle:
             try:
-                return await _exchange(self._idle.pop(), head, content)
+                return await self._idle.pop().exchange(head, content)
             except AnswerBroken as error:
                 if error.begun:
                     raise
         connection = await self._connector.connect(
             self._place.endpoint, lambda: UpstreamConnection(_LIMITS, self._deadlines, self._drop)
         )
-        return await _exchange(connection, head, content)
+        return await connection.exchange(head, content)
 
     def _give_back(self, connection: UpstreamConnection) -> None:
         if connection.reusable:
@@ -230,16 +230,6 @@ class Conversation:
     def _drop(self, connection: UpstreamConnection) -> None:
         if connection in self._idle:
             self._idle.remove(connection)
-
-
-async def _exchange(connection: UpstreamConnection, head: bytes, content: bytes) -> UpstreamConnection:
-    connection.send(head, content)
-    try:
-        await connection.head()
-    except BaseException:
-        connection.abort()
-        raise
-    return connection
 
 
 def _size(content_length: int | None) -> str:

@@ -22,7 +22,6 @@ T_co = TypeVar("T_co", covariant=True)
 
 encode = msgspec.msgpack.Encoder().encode
 
-
 UNSENDABLE = (TypeError, ValueError, OverflowError, RecursionError)
 """What msgspec raises on values that no message can carry: foreign types, endless numbers, nesting without end."""
 
@@ -32,7 +31,6 @@ class Call(Generic[T_co]):
 
     Args:
         command: What the owner is told.
-        result: The type of the encoded answer.
         read: Makes the operation's result of it.
         timeout: Longest wait in seconds.
         changes: Whether the command changes anything.

@@ -12,6 +12,7 @@ import httpx2
 from registry.errors import InvalidField
 from registry.services.errors import AnswerInvalid, RegistryUnreachable
 from registry.services.requests import Request, positive, shown
+from registry.texts import is_one_ascii_line
 from registry.urls import is_this_machine, normalise_url
 
 T = TypeVar("T")
@@ -123,7 +124,7 @@ class Connection:
 
 def _checked_key(key: str | None) -> str:
     key = "" if key is None else key.strip()
-    if not key.isascii() or not (key + " ").isprintable():
+    if not is_one_ascii_line(key):
         raise InvalidField("key", "must be one line of ASCII characters")
     return key
 

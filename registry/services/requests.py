@@ -19,7 +19,8 @@ from registry.services.errors import AnswerInvalid, RegistryRefused
 from registry.services.faces import asked
 from registry.state.service_metadata import check_depth
 from registry.state.service_records import MAX_SERVICE_BYTES, ServiceName, ServicePort, ServiceText, ServiceView
-from registry.urls import path_of
+from registry.texts import sentence_of
+from registry.urls import http_url, path_of
 
 T = TypeVar("T")
 
@@ -111,14 +112,8 @@ def positive(field: str, value: object) -> float:
 
 
 def shown(text: str) -> str:
-    r"""A foreign text as part of a sentence: one line, no control characters, not too long.
-
-    >>> shown("no\n\x1b[31m way")
-    'no [31m way'
-    """
-    words = "".join(one if one.isprintable() else " " for one in text[: 4 * MAX_REASON_CHARS]).split()
-    line = " ".join(words)
-    return line if len(line) <= MAX_REASON_CHARS else f"{line[:MAX_REASON_CHARS]}..."
+    """A foreign text as part of a sentence."""
+    return sentence_of(text, MAX_REASON_CHARS)
 
 
 class ServiceRequests:
@@ -157,7 +152,7 @@ class ServiceRequests:
             "host": host,
             "port": port,
             "hostname": host if hostname is None else hostname,
-            "url": _url_of(host, port) if url is None else url,
+            "url": http_url(str(host), port) if url is None else url,
             "status": status,
             **_given(metadata=metadata, timestamp=timestamp),
         }
@@ -274,10 +269,6 @@ def _given(**values: object) -> dict[str, object]:
 def _path(name: str, *more: str) -> str:
     _checked({"name": name}, _Named)
     return path_of("services", name, *more)
-
-
-def _url_of(host: str, port: int) -> str:
-    return f"http://[{host}]:{port}" if ":" in str(host) else f"http://{host}:{port}"
 
 
 def _json(fields: dict[str, Any], type: type) -> bytes:

@@ -22,7 +22,7 @@ from registry.state.service_metadata import checked, is_backend
 from registry.state.service_records import BeatRecord, ServiceRecord, ServiceView
 from registry.state.silence import Silence
 from registry.state.traffic import Traffic
-from registry.urls import normalise_url, with_loopback
+from registry.urls import http_url, normalise_url, with_loopback
 
 if TYPE_CHECKING:
     from actors.actor import Context
@@ -112,8 +112,7 @@ class Services:
         record = self.require(name)
         url = record.url
         if is_backend(record):
-            host = f"[{record.host}]" if ":" in record.host and not record.host.startswith("[") else record.host
-            url = f"http://{host}:{record.port + 1}"
+            url = http_url(record.host, record.port + 1)
         try:
             return f"{with_loopback(normalise_url(url))}/health"
         except InvalidField:

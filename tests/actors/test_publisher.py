@@ -13,7 +13,7 @@ from actors.frames import Answer, Follow, Resync, Snapshot, Update
 from actors.replica import Replica
 from actors.session import Session
 from actors.session_log import SessionLog
-from actors.turns import publisher
+from actors.turns import publisher, rows
 from tests.actors.copied import TYPES, Add, Drop, Hide, Put, Turning
 
 encode = msgspec.msgpack.encode
@@ -324,7 +324,7 @@ def test_an_idle_owner_gives_a_sign_of_life(world: World) -> None:
 
 def test_a_row_that_fits_no_message(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     """As long as it is there nobody has a copy, and everybody asks; then a snapshot makes good for it."""
-    monkeypatch.setattr(publisher, "LONGEST_ROW_BYTES", 1_000)
+    monkeypatch.setattr(rows, "LONGEST_ROW_BYTES", 1_000)
     world.a.catches_up()
     assert Resync() in world.a.does(Put("k", "x" * 2_000))
     for _ in range(10):

@@ -10,7 +10,7 @@ import pytest
 
 from actors.frames import Answer, Resync, Snapshot, Update
 from actors.session import Call
-from actors.turns import publisher
+from actors.turns import publisher, rows
 from actors.views import ViewType
 from tests.actors.copied import Add, Beat, Drop, Put
 from tests.actors.test_publisher import Follower, World, rows_of
@@ -132,7 +132,7 @@ def test_one_whose_updates_are_lost_asks_again(world: World) -> None:
 
 def test_as_long_as_a_row_is_too_long_there_is_no_answer(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     """Until the deadline; and the number is free again then."""
-    monkeypatch.setattr(publisher, "LONGEST_ROW_BYTES", 1_000)
+    monkeypatch.setattr(rows, "LONGEST_ROW_BYTES", 1_000)
     world.a.catches_up()
     world.b.does(Put("k", "x" * 2_000))
     call = sync(world.a, world.clock.monotonic() + 5)

@@ -90,7 +90,7 @@ def test_a_service_without_heartbeats_is_unhealthy_and_then_removed(tmp_path: Pa
 def test_services_outlive_the_registry(tmp_path: Path) -> None:
     """However it ends, and however long it is gone: nobody has grown older meanwhile."""
     config = tmp_path / "server.yaml"
-    config.write_text("heartbeat_timeout_s: 8\nstale_after_s: 9\ncleanup_interval_s: 0.2\ngateways: 1\n")
+    config.write_text("heartbeat_timeout_s: 5\nstale_after_s: 6\ncleanup_interval_s: 0.2\ngateways: 1\n")
     flags = (f"--config={config}", f"--data-dir={tmp_path / 'state'}")
     with serve(flags=flags) as server:
         for number in range(3):
@@ -98,7 +98,7 @@ def test_services_outlive_the_registry(tmp_path: Path) -> None:
         before = server.services()
         server.run.kill()
         server.run.leaves_nothing_running()
-    until(lambda: time.time() > before["s2"]["last_heartbeat"] + 9, "they would be removed by the clock", 20)
+    until(lambda: time.time() > before["s2"]["last_heartbeat"] + 6, "they would be removed by the clock", 20)
     with serve(flags=flags) as server:
         after = server.services()
         assert list(after) == ["s0", "s1", "s2"]

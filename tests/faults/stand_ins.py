@@ -69,26 +69,33 @@ class _Handler(BaseHTTPRequestHandler):
         """Say nothing."""
 
 
-class UpstreamServer(ThreadingHTTPServer):
-    """A stand-in for an AI server."""
+class AiServer(ThreadingHTTPServer):
+    """A stand-in for an AI server on a free port; `handler` answers."""
 
     daemon_threads = True
     block_on_close = False
     request_queue_size = 128
 
-    def __init__(self, streams: dict[str, UpstreamStream]) -> None:
-        super().__init__(("127.0.0.1", 0), _Handler)
-        self._streams = streams
+    def __init__(self, handler: type[BaseHTTPRequestHandler]) -> None:
+        super().__init__(("127.0.0.1", 0), handler)
 
     @property
     def url(self) -> str:
         return f"http://127.0.0.1:{self.server_address[1]}"
 
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        """Whoever was killed or gives up resets its connections; that is no error of the stand-in."""
+
+
+class UpstreamServer(AiServer):
+    """One whose answers are in the hands of the test."""
+
+    def __init__(self, streams: dict[str, UpstreamStream]) -> None:
+        super().__init__(_Handler)
+        self._streams = streams
+
     def stream_of(self, user: str) -> UpstreamStream:
         return self._streams[user]
-
-    def handle_error(self, request: Any, client_address: Any) -> None:
-        """A gateway that was killed resets its connections; that is no error of the stand-in."""
 
 
 class Stream:

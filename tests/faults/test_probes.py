@@ -9,12 +9,13 @@ import threading
 from collections.abc import Iterator
 from contextlib import ExitStack
 from datetime import UTC, datetime
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 from typing import Any
 
 import httpx2
 import pytest
 
+from tests.faults.stand_ins import AiServer
 from tests.polling import until
 from tests.processes import Program, program
 
@@ -23,8 +24,8 @@ TIMEOUT_S = 0.4
 WELL = json.dumps({"object": "list", "data": [{"id": "m"}]}).encode()
 
 
-class Target(ThreadingHTTPServer):
-    """A stand-in for an AI server.
+class Target(AiServer):
+    """One that misbehaves.
 
     Attributes:
         mode: How it answers from now on.
@@ -32,21 +33,14 @@ class Target(ThreadingHTTPServer):
         most_at_once: How many requests it has had at the same time at most.
     """
 
-    daemon_threads = True
-    block_on_close = False
-
     def __init__(self, mode: str) -> None:
-        super().__init__(("127.0.0.1", 0), _Handler)
+        super().__init__(_Handler)
         self.mode = mode
         self.probes = 0
         self.most_at_once = 0
         self.released = threading.Event()
         self._at_once = 0
         self._lock = threading.Lock()
-
-    @property
-    def url(self) -> str:
-        return f"http://127.0.0.1:{self.server_address[1]}"
 
     def begun(self) -> int:
         with self._lock:
@@ -58,9 +52,6 @@ class Target(ThreadingHTTPServer):
     def ended(self) -> None:
         with self._lock:
             self._at_once -= 1
-
-    def handle_error(self, request: Any, client_address: Any) -> None:
-        """A checker that gives up resets its connection; that is no error of the stand-in."""
 
 
 class _Handler(BaseHTTPRequestHandler):

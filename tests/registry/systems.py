@@ -29,7 +29,9 @@ WHOLE_BACKEND = Backend(
 
 
 def emptied(registry: Registry) -> Registry:
-    """The registry without a backend."""
-    for view in registry.get_all_backends(fresh=True):
-        registry.remove_backend(view.id)
+    """The registry without a service and without a backend."""
+    for service in registry.list_services():
+        registry.remove_service(service.name)
+    for backend in registry.get_all_backends(fresh=True):
+        registry.remove_backend(backend.id)
     return registry

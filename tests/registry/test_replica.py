@@ -6,7 +6,6 @@ import os
 import random
 import signal
 import threading
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -47,13 +46,6 @@ def backend(id: str, *models: str) -> Backend:
     return Backend(
         url=f"http://{id}:8000", id=id, models=[Model(id=one) for one in models], status=BackendStatus.HEALTHY
     )
-
-
-@pytest.fixture(scope="module")
-def running_supervisor() -> Iterator[Supervisor]:
-    """One system for all tests of this module."""
-    with Supervisor() as supervisor:
-        yield supervisor
 
 
 @pytest.fixture

@@ -6,7 +6,6 @@ import os
 import random
 import signal
 import threading
-from collections.abc import Iterator
 
 import pytest
 
@@ -20,19 +19,10 @@ from tests.registry.systems import emptied
 ROUNDS = 1_000
 
 
-@pytest.fixture(scope="module")
-def running_supervisor() -> Iterator[Supervisor]:
-    """One system for all tests of this module."""
-    with Supervisor() as supervisor:
-        yield supervisor
-
-
 @pytest.fixture
 def supervisor(running_supervisor: Supervisor) -> Supervisor:
     """The system with one backend and no service."""
     registry = emptied(running_supervisor.registry)
-    for view in registry.list_services():
-        registry.remove_service(view.name)
     registry.add_backend(Backend(url="http://b1:8000", id="b1", models=[Model(id="m")], status=BackendStatus.HEALTHY))
     return running_supervisor
 
@@ -210,30 +200,29 @@ def test_an_owner_that_dies_while_a_question_waits(make: Make, supervisor: Super
     registry = make()
     registry.sync()
     session = getattr(registry, "_registry", registry)._client.session  # the thread has the loop
-    for turn in range(3):
-        pid = owner_pid(supervisor)
-        os.kill(pid, signal.SIGSTOP)
-        errors: list[BaseException] = []
+    pid = owner_pid(supervisor)
+    os.kill(pid, signal.SIGSTOP)
+    errors: list[BaseException] = []
 
-        def ask(registry: Registry = registry, errors: list[BaseException] = errors) -> None:
-            try:
-                registry.sync()
-            except BaseException as error:  # noqa: BLE001 - what was raised is told below
-                errors.append(error)
+    def ask() -> None:
+        try:
+            registry.sync()
+        except BaseException as error:  # noqa: BLE001 - what was raised is told below
+            errors.append(error)
 
-        before = registry.statistics()
-        thread = threading.Thread(target=ask)
-        thread.start()
-        until(lambda: session.unanswered == 1, "the question is under way")
-        os.kill(pid, signal.SIGKILL)
-        thread.join(30)
-        assert errors == []
-        after = registry.statistics()
-        assert (after.epoch, after.resent) == (before.epoch + 1, before.resent + 1)
-        assert registry.replica.complete
-        supervisor.registry.update_backend("b1", priority=turn)
-        registry.sync()
-        assert [view.priority for view in registry.get_all_backends()] == [turn]
+    before = registry.statistics()
+    thread = threading.Thread(target=ask)
+    thread.start()
+    until(lambda: session.unanswered == 1, "the question is under way")
+    os.kill(pid, signal.SIGKILL)
+    thread.join(30)
+    assert errors == []
+    after = registry.statistics()
+    assert (after.epoch, after.resent) == (before.epoch + 1, before.resent + 1)
+    assert registry.replica.complete
+    supervisor.registry.update_backend("b1", priority=7)
+    registry.sync()
+    assert [view.priority for view in registry.get_all_backends()] == [7]
 
 
 def test_a_question_that_is_not_answered_in_time(make: Make, supervisor: Supervisor) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import NamedTuple
 from urllib.parse import urlsplit
 
-DEFAULT_PORTS = {"http": 80, "https": 443}
+from registry.urls import DEFAULT_PORTS
 
 
 class Endpoint(NamedTuple):

@@ -54,11 +54,11 @@ class UpstreamPool:
         kept = self._take(endpoint)
         if kept is not None:
             try:
-                return await _ask(kept, head, body)
+                return await kept.exchange(head, body)
             except AnswerBroken as error:
                 if error.begun:
                     raise
-        return await _ask(await self._connect(endpoint), head, body)
+        return await (await self._connect(endpoint)).exchange(head, body)
 
     def give_back(self, endpoint: Endpoint, connection: UpstreamConnection) -> None:
         """Keep a connection whose answer was read to the end; close any other at once.
@@ -105,14 +105,3 @@ class UpstreamPool:
                 )
         except TimeoutError:
             raise ConnectTimeout(endpoint, f"not within {self._limits.connect_timeout_s:g} s") from None
-
-
-async def _ask(connection: UpstreamConnection, head: bytes, body: bytes) -> UpstreamConnection:
-    connection.send(head, body)
-    try:
-        await connection.head()
-    except BaseException:
-        # Cancelled too: the client has left, and the server must not go on for nobody.
-        connection.abort()
-        raise
-    return connection

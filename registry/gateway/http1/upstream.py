@@ -6,7 +6,7 @@ import asyncio
 import math
 from collections.abc import Callable
 from http import HTTPStatus
-from typing import cast
+from typing import Self, cast
 
 import httptools
 
@@ -81,12 +81,16 @@ class UpstreamConnection(asyncio.Protocol):
         """Whether another request can be sent: the answer is whole and the server keeps the connection."""
         return self.complete and self._keep_alive and not (self._lost or self._surplus) and self._error is None
 
-    def send(self, head: bytes, body: bytes) -> None:
-        """Send a request.
+    async def exchange(self, head: bytes, body: bytes) -> Self:
+        """Send a request and wait for the head of its answer, which is then in `status` and `headers`.
 
         Args:
             head: Request line and header fields, up to and with the empty line.
             body: The content, of the length the head names.
+
+        Raises:
+            AnswerTimeout: The answer took too long.
+            AnswerBroken: It will not come. The connection is closed, as after all that ends the wait.
         """
         self._reset()
         self._busy = True
@@ -96,16 +100,14 @@ class UpstreamConnection(asyncio.Protocol):
             self._transport.writelines([head, body])
         else:
             self._transport.write(head)
-
-    async def head(self) -> None:
-        """Wait for the head of the answer, which is then in `status` and `headers`.
-
-        Raises:
-            AnswerTimeout: It took too long.
-            AnswerBroken: It will not come.
-        """
-        while not self._head_complete:
-            await self._progress()
+        try:
+            while not self._head_complete:
+                await self._progress()
+        except BaseException:
+            # Cancelled too: the client has left, and the server must not go on for nobody.
+            self.abort()
+            raise
+        return self
 
     async def body(self, max_bytes: int) -> bytes | None:
         """Wait for the whole body.

@@ -5,6 +5,7 @@
 `bodies`        what stands in the body of a request
 `queries`       what stands in a path and behind its question mark
 `wire`          answers as JSON
+`gathering`     changes that come in together go to the owner together
 `listing`       the JSON of each service, kept until something of it changes
 `refused`       errors, as `{"error": ...}`
 `asked`         what the endpoints need from the registry

@@ -9,7 +9,7 @@ from typing import Any
 import msgspec
 
 from actors.errors import UNDECODABLE
-from registry.gateway.services.refused import ServicesError, bad_request
+from registry.gateway.services.refused import ErrorAnswer, bad_request
 from registry.state.service_records import MAX_SERVICE_BYTES, ServiceName, ServicePort, ServiceText
 
 REQUIRED = ("name", "host", "port", "hostname", "url", "status")
@@ -36,7 +36,7 @@ def registration(body: bytes) -> dict[str, Any]:
         The arguments of `register_service`.
 
     Raises:
-        ServicesError: The body is none of a registration: 400 or 413.
+        ErrorAnswer: The body is none of a registration: 400 or 413.
     """
     sent = _decoded(body)
     missing = next((field for field in REQUIRED if field not in sent), None)
@@ -59,7 +59,7 @@ def update(body: bytes) -> dict[str, Any]:
         the rules of the registry whose place this one takes, it has no fields and changes nothing.
 
     Raises:
-        ServicesError: The body is none of a change: 400 or 413.
+        ErrorAnswer: The body is none of a change: 400 or 413.
     """
     sent = _decoded(body)
     given = [field for field in CHANGEABLE if field in sent]
@@ -75,7 +75,7 @@ def heartbeat_status(body: bytes) -> str | None:
     """Read the new status from a heartbeat, which need not have a body; what is no JSON object says nothing.
 
     Raises:
-        ServicesError: The status is no string (400), or the body is too long (413).
+        ErrorAnswer: The status is no string (400), or the body is too long (413).
     """
     if not body:
         return None
@@ -109,7 +109,7 @@ def _decoded(body: bytes) -> Any:
 def _check_length(body: bytes) -> None:
     if len(body) > MAX_SERVICE_BYTES:
         reason = f"The request body is longer than {MAX_SERVICE_BYTES:,} bytes."
-        raise ServicesError(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, reason)
+        raise ErrorAnswer(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, reason)
 
 
 def _object(sent: Any) -> dict[str, Any]:
@@ -136,5 +136,5 @@ def _metadata(value: Any, words: str) -> dict[str, Any]:
     return value
 
 
-def _no_object() -> ServicesError:
+def _no_object() -> ErrorAnswer:
     return bad_request("The body must be a JSON object.")

@@ -16,7 +16,7 @@ from registry.gateway.services.bodies import heartbeat_status, registration, upd
 from registry.gateway.services.gathering import Gathering
 from registry.gateway.services.listing import Listing
 from registry.gateway.services.queries import MAX_NAME_CHARS, name_in, wanted_in
-from registry.gateway.services.refused import RETRY_SOON, ServicesError, not_found, refused_by_registry
+from registry.gateway.services.refused import RETRY_SOON, ErrorAnswer, not_found, refused_by_registry
 from registry.operations import Operations
 
 SERVICES = b"/services"
@@ -70,12 +70,12 @@ class ServiceEndpoints:
         """Answer one request."""
         try:
             await self._route(request, response)
-        except ServicesError as error:
+        except ErrorAnswer as error:
             self.refuse(error, response)
         except ActorsError as error:
             self.refuse(refused_by_registry(error), response)
 
-    def refuse(self, error: ServicesError, response: Response) -> None:
+    def refuse(self, error: ErrorAnswer, response: Response) -> None:
         """Answer with an error, and count it."""
         error.send(response)
         self._registry.count_http_error(error.status)
@@ -84,7 +84,7 @@ class ServiceEndpoints:
         path, method = request.path, request.method
         refused = refuse_page(self._origins, request, guards_reads=True)
         if refused is not None:
-            raise ServicesError(HTTPStatus.FORBIDDEN, refused)
+            raise ErrorAnswer(HTTPStatus.FORBIDDEN, refused)
         alone = self._alone.get(path)
         if alone is not None:
             answerer = alone.get(method)
@@ -96,7 +96,7 @@ class ServiceEndpoints:
         segment, slash, rest = path[len(BELOW) :].partition(b"/")
         named = self._named.get(slash + rest)
         if named is None or not segment:
-            raise ServicesError(HTTPStatus.NOT_FOUND, f"There is nothing at {path.decode('latin-1')}.")
+            raise ErrorAnswer(HTTPStatus.NOT_FOUND, f"There is nothing at {path.decode('latin-1')}.")
         named_answerer = named.get(method)
         if named_answerer is None:
             raise _method_not_allowed(request, named)
@@ -112,7 +112,7 @@ class ServiceEndpoints:
         keyless = self._key.refuse(request.header(b"authorization"))
         if keyless is not None:
             challenge = (b"www-authenticate", keyless.challenge.encode())
-            raise ServicesError(HTTPStatus.UNAUTHORIZED, keyless.detail, [challenge])
+            raise ErrorAnswer(HTTPStatus.UNAUTHORIZED, keyless.detail, [challenge])
 
     # Without a name.
 
@@ -146,7 +146,7 @@ class ServiceEndpoints:
     async def _update(self, request: Request, response: Response, name: str) -> None:
         try:
             changes = update(request.body)
-        except ServicesError:
+        except ErrorAnswer:
             await self._require(name)
             raise
         service = await self._registry.update_service(name, **changes)
@@ -159,7 +159,7 @@ class ServiceEndpoints:
     async def _heartbeat(self, request: Request, response: Response, name: str) -> None:
         try:
             status = heartbeat_status(request.body)
-        except ServicesError:
+        except ErrorAnswer:
             await self._require(name)
             raise
         await self._gathering.perform(Operations.heartbeat.call(name, status))
@@ -168,13 +168,13 @@ class ServiceEndpoints:
     async def _check(self, request: Request, response: Response, name: str) -> None:  # noqa: ARG002 -- a NamedAnswerer
         if self._checks >= MAX_CHECKS:
             reason = f"{MAX_CHECKS} services are being probed for clients of this gateway, which is the limit."
-            raise ServicesError(HTTPStatus.SERVICE_UNAVAILABLE, reason, [RETRY_SOON])
+            raise ErrorAnswer(HTTPStatus.SERVICE_UNAVAILABLE, reason, [RETRY_SOON])
         self._checks += 1
         try:
             service = await self._registry.check_service(name)
         except CallTimeout:
             reason = f"No health checker has probed '{name}' in time."
-            raise ServicesError(HTTPStatus.SERVICE_UNAVAILABLE, reason, [RETRY_SOON]) from None
+            raise ErrorAnswer(HTTPStatus.SERVICE_UNAVAILABLE, reason, [RETRY_SOON]) from None
         finally:
             self._checks -= 1
         wire.send(response, wire.checked(service))
@@ -184,8 +184,6 @@ class ServiceEndpoints:
         await self._registry.get_service(name)
 
 
-def _method_not_allowed(
-    request: Request, answerers: dict[bytes, Answerer] | dict[bytes, NamedAnswerer]
-) -> ServicesError:
+def _method_not_allowed(request: Request, answerers: dict[bytes, Answerer] | dict[bytes, NamedAnswerer]) -> ErrorAnswer:
     reason = f"{request.method.decode('latin-1')} is not allowed for {request.path.decode('latin-1')}."
-    return ServicesError(HTTPStatus.METHOD_NOT_ALLOWED, reason, [(b"allow", b",".join(sorted(answerers)))])
+    return ErrorAnswer(HTTPStatus.METHOD_NOT_ALLOWED, reason, [(b"allow", b",".join(sorted(answerers)))])

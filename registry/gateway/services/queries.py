@@ -30,7 +30,7 @@ def name_in(segment: bytes) -> str:
     'a/b+c'
 
     Raises:
-        ServicesError: 400, it is no UTF-8.
+        ErrorAnswer: 400, it is no UTF-8.
     """
     try:
         return (unquote_to_bytes(segment) if b"%" in segment else segment).decode()
@@ -46,7 +46,7 @@ def wanted_in(query: bytes) -> Wanted:
     Wanted(status=None, healthy=True)
 
     Raises:
-        ServicesError: 400, it is no UTF-8, or has too many parameters.
+        ErrorAnswer: 400, it is no UTF-8, or has too many parameters.
     """
     try:
         parameters = parse_qsl(query.decode(), keep_blank_values=True, errors="strict", max_num_fields=100)

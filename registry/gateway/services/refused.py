@@ -14,8 +14,8 @@ from registry.gateway.http1.response import Response
 RETRY_SOON = (b"retry-after", b"1")
 
 
-class ServicesError(Exception):
-    """An error to be sent to a client of the service registry.
+class ErrorAnswer(Exception):
+    """An error, raised where it is found and sent to the client of the service registry.
 
     Args:
         status: The HTTP status.
@@ -33,7 +33,7 @@ class ServicesError(Exception):
         """The error as JSON.
 
         Example:
-            >>> ServicesError(HTTPStatus.BAD_REQUEST, "Invalid JSON").body()
+            >>> ErrorAnswer(HTTPStatus.BAD_REQUEST, "Invalid JSON").body()
             b'{"error":"Invalid JSON"}'
         """
         return msgspec.json.encode({"error": self.message})
@@ -43,21 +43,21 @@ class ServicesError(Exception):
         response.send(self.status, [(b"content-type", b"application/json"), *self.headers], self.body())
 
 
-def bad_request(message: str) -> ServicesError:
+def bad_request(message: str) -> ErrorAnswer:
     """The request is wrong."""
-    return ServicesError(HTTPStatus.BAD_REQUEST, message)
+    return ErrorAnswer(HTTPStatus.BAD_REQUEST, message)
 
 
-def not_found(name: str) -> ServicesError:
+def not_found(name: str) -> ErrorAnswer:
     """There is no service of this name."""
-    return ServicesError(HTTPStatus.NOT_FOUND, f"Service '{name}' not found")
+    return ErrorAnswer(HTTPStatus.NOT_FOUND, f"Service '{name}' not found")
 
 
-def refused_by_registry(error: ActorsError) -> ServicesError:
+def refused_by_registry(error: ActorsError) -> ErrorAnswer:
     """What an error of the registry becomes."""
     status = status_of(error)
     if status == HTTPStatus.UNPROCESSABLE_ENTITY:
         # Clients of service registries know one status for all that is wrong with a request.
         status = HTTPStatus.BAD_REQUEST
     headers = [RETRY_SOON] if status == HTTPStatus.SERVICE_UNAVAILABLE else []
-    return ServicesError(status, detail_of(error), headers)
+    return ErrorAnswer(status, detail_of(error), headers)

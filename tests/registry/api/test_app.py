@@ -18,7 +18,8 @@ from registry.api.exposition import render
 from registry.kinds import BackendStatus, Outcome
 from registry.metrics import BackendMetrics, Histogram, Metrics, ServiceCounts, TrafficMetrics
 from registry.models import Change
-from tests.registry.gateway.stand_ins import World, get, on_loop, post, world
+from tests.loops import on_loop
+from tests.registry.gateway.stand_ins import World, get, post, world
 
 METRICS = Metrics(
     epoch=2,

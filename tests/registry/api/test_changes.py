@@ -15,9 +15,10 @@ import pytest
 from registry import Backend
 from registry.api import changes as module
 from registry.models import Change
+from tests.loops import on_loop
 from tests.registry.api.conftest import Served
 from tests.registry.api.test_app import mounted
-from tests.registry.gateway.stand_ins import Peer, get, on_loop, world
+from tests.registry.gateway.stand_ins import Peer, get, world
 
 
 def rename(served: Served, name: str) -> int:

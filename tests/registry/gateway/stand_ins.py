@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import functools
 import json
 import socket
-from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Sequence
-from typing import Any, NamedTuple, ParamSpec
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from typing import Any, NamedTuple
 
 import msgspec
-import uvloop
 
 from registry.errors import ModelNotFound, NoBackendAvailable
 from registry.gateway.app import Gateway
@@ -19,24 +17,8 @@ from registry.gateway.http1.limits import ServerLimits, UpstreamLimits
 from registry.gateway.settings import GatewaySettings
 from registry.kinds import Outcome
 from registry.models import Lease
+from tests.listening import Server
 from tests.registry.gateway.services.fake_services import FakeServices
-
-P = ParamSpec("P")
-TEST_DEADLINE_S = 10
-
-
-def on_loop(test: Callable[P, Coroutine[Any, Any, None]]) -> Callable[P, None]:
-    """Run an async test on uvloop, as a gateway does."""
-
-    @functools.wraps(test)
-    def run(*args: P.args, **kwargs: P.kwargs) -> None:
-        async def limited() -> None:
-            async with asyncio.timeout(TEST_DEADLINE_S):
-                await test(*args, **kwargs)
-
-        uvloop.run(limited())
-
-    return run
 
 
 async def turns_until(condition: Callable[[], bool]) -> None:
@@ -212,50 +194,33 @@ def chunk(data: bytes) -> bytes:
     return b"%x\r\n%b\r\n" % (len(data), data)
 
 
-class Upstream:
+class Upstream(Server):
     """A stand-in for an AI server: hands each request to a script, which writes any bytes it likes."""
 
     def __init__(self, script: Script = answer_ok) -> None:
+        super().__init__()
         self.script = script
         self.requests: asyncio.Queue[Received] = asyncio.Queue()
-        self.connections = 0
         self.peers: list[Peer] = []
         self.ended: asyncio.Queue[None] = asyncio.Queue()
-        self._tasks: set[asyncio.Task[None]] = set()
-
-    @property
-    def url(self) -> str:
-        host, port = self._server.sockets[0].getsockname()[:2]
-        return f"http://{host}:{port}"
-
-    async def start(self) -> None:
-        self._server = await asyncio.start_server(self._connected, "127.0.0.1", 0)
 
     async def stop(self) -> None:
-        self._server.close()
-        for task in self._tasks:
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await super().stop()
         for peer in self.peers:
             peer.cut()
         await asyncio.sleep(0)
 
-    async def _connected(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        task = asyncio.current_task()
-        assert task is not None
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
-        self.connections += 1
+    async def talk(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         peer = Peer(reader, writer)
         self.peers.append(peer)
-        with contextlib.suppress(asyncio.IncompleteReadError, ConnectionError, asyncio.CancelledError):
+        try:
             while True:
                 line, headers = await peer.read_head()
                 request = Received(line, headers, await reader.readexactly(int(headers.get("content-length", 0))))
                 self.requests.put_nowait(request)
                 await self.script(peer, request)
-        self.ended.put_nowait(None)
-        writer.close()
+        finally:
+            self.ended.put_nowait(None)
 
 
 class World(NamedTuple):

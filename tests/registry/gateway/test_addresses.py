@@ -15,7 +15,8 @@ from registry.gateway.http1.endpoint import Endpoint
 from registry.gateway.http1.resolver import Resolver
 from registry.gateway.http1.upstream_errors import AddressForbidden, ConnectFailed, Unreachable
 from registry.kinds import Outcome
-from tests.registry.gateway.stand_ins import CALL, TEST_DEADLINE_S, on_loop, world
+from tests.loops import TEST_DEADLINE_S, on_loop
+from tests.registry.gateway.stand_ins import CALL, world
 
 NOWHERE = AddressSettings(networks=[])
 LOCAL = AddressRules.of(AddressSettings())

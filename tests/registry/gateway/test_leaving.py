@@ -8,6 +8,7 @@ import socket
 import pytest
 
 from registry.kinds import Outcome
+from tests.loops import on_loop
 from tests.registry.gateway.stand_ins import (
     CALL,
     STREAM_CALL,
@@ -15,7 +16,6 @@ from tests.registry.gateway.stand_ins import (
     Received,
     chunk,
     get,
-    on_loop,
     send_whole,
     start_events,
     turns_until,

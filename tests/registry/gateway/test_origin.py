@@ -7,7 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from registry.gateway.origin import OriginPolicy, refuse_read, refuse_write
-from tests.registry.gateway.stand_ins import CALL, get, on_loop, post, world
+from tests.loops import on_loop
+from tests.registry.gateway.stand_ins import CALL, get, post, world
 
 LOOPBACK = OriginPolicy(
     loopback=True, allowed_hosts=frozenset({"gpu-box"}), allowed_origins=frozenset({"https://chat.example"})

@@ -11,13 +11,13 @@ from registry.errors import NoBackendAvailable, QueueFull
 from registry.gateway.http1.limits import UpstreamLimits
 from registry.gateway.settings import GatewaySettings
 from registry.kinds import Outcome
+from tests.loops import on_loop
 from tests.registry.gateway.stand_ins import (
     CALL,
     Peer,
     Received,
     closed_port_url,
     get,
-    on_loop,
     post,
     send_whole,
     world,

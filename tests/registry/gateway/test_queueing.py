@@ -13,7 +13,8 @@ import pytest
 from registry import AsyncRegistry, Backend, BackendStatus, Model, Supervisor
 from registry.gateway.app import Gateway
 from registry.gateway.settings import GatewaySettings
-from tests.registry.gateway.stand_ins import Answer, Peer, Received, Upstream, on_loop, post, send_whole
+from tests.loops import on_loop
+from tests.registry.gateway.stand_ins import Answer, Peer, Received, Upstream, post, send_whole
 
 CALL = post(json.dumps({"model": "m", "messages": []}).encode())
 

@@ -9,7 +9,8 @@ import pytest
 from registry.gateway.http1.limits import ServerLimits
 from registry.gateway.http1.messages import Request
 from registry.gateway.http1.request_reader import RequestReader
-from tests.registry.gateway.stand_ins import CALL, Peer, Received, get, on_loop, post, send_whole, world
+from tests.loops import on_loop
+from tests.registry.gateway.stand_ins import CALL, Peer, Received, get, post, send_whole, world
 
 
 @on_loop

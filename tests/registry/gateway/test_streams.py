@@ -9,6 +9,7 @@ import pytest
 
 from registry.gateway.http1.limits import ServerLimits, UpstreamLimits
 from registry.kinds import Outcome
+from tests.loops import on_loop
 from tests.registry.gateway.stand_ins import (
     CALL,
     STREAM_CALL,
@@ -16,7 +17,6 @@ from tests.registry.gateway.stand_ins import (
     Received,
     chunk,
     get,
-    on_loop,
     start_events,
     world,
 )

@@ -18,7 +18,8 @@ from registry.health.findings import MAX_RETRY_AFTER_S, read_retry_after
 from registry.health.probes import openai
 from registry.kinds import BackendStatus, BackendType, Target
 from registry.state.records import MAX_MODELS
-from tests.registry.health.stand_in import StandIn, answer, found, listing, on_loop, order, prober, running
+from tests.loops import on_loop
+from tests.registry.health.stand_in import StandIn, answer, found, listing, order, prober, running
 
 SECRET = "sk-do-not-show"
 ALL_TYPES = pytest.mark.parametrize("type", list(BackendType))

@@ -18,7 +18,8 @@ from registry.health.findings import Finding
 from registry.kinds import BackendStatus
 from registry.models import Model
 from registry.state.probe_records import ProbeOrder
-from tests.registry.health.stand_in import on_loop, order
+from tests.loops import on_loop
+from tests.registry.health.stand_in import order
 
 WELL = Finding(status=BackendStatus.HEALTHY, latency_ms=7, models=[Model(id="m")])
 

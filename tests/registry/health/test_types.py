@@ -11,7 +11,8 @@ from registry.health.findings import Finding
 from registry.health.probes.ollama import AT_ONCE
 from registry.kinds import BackendStatus, BackendType
 from registry.models import Model
-from tests.registry.health.stand_in import PSEUDONYM, StandIn, answer, found, listing, on_loop, order, prober, running
+from tests.loops import on_loop
+from tests.registry.health.stand_in import PSEUDONYM, StandIn, answer, found, listing, order, prober, running
 
 KEY = "sk-do-not-show"
 

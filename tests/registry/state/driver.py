@@ -10,8 +10,8 @@ from actors.actor import Context
 from actors.errors import CommandError
 from actors.tables import Change, revert
 from registry import commands as c
+from registry.actor import RegistryActor
 from registry.kinds import BackendStatus
-from registry.owner import RegistryActor
 from registry.state.records import BackendRecord, BackendState, Grant, ModelRecord
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import os
+import weakref
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -17,7 +18,7 @@ from actors.owner import TICK_S
 from actors.session_log import SessionLog
 from actors.turns.engine import Engine
 from registry import commands as c
-from registry.owner import RegistryActor
+from registry.actor import RegistryActor
 from registry.state.records import BackendState, Grant
 from registry.state.rules import DEFAULT_RULES, HealthRules
 from tests.actors.counter import MemoryJournal
@@ -55,19 +56,23 @@ class Life:
         self.journal: Journal = journal or MemoryJournal()
         self.answers: dict[Call, Any] = {}
         self._numbers: dict[int, int] = {}
-        self._log = SessionLog.create()
+        self._logs = [SessionLog.create()]  # what a supervisor holds, and what the present owner does
+        weakref.finalize(self, _close, self._logs)
         self._live(1)
         for session in sessions:
             self.join(session)
 
     def _live(self, epoch: int) -> None:
         self.actor = RegistryActor(self.rules)
-        log = SessionLog(os.dup(self._log.fileno()))
+        log = SessionLog(os.dup(self._logs[0].fileno()))
+        _close(self._logs[1:])
+        self._logs[1:] = [log]
         self.engine = Engine(self.actor, self.journal, log, self.clock, epoch, self._handed_over)
         self.engine.recover()
 
     def _handed_over(self, log: SessionLog) -> None:
-        self._log = SessionLog(os.dup(log.fileno()))
+        self._logs[0].close()
+        self._logs[:] = [SessionLog(os.dup(log.fileno())), log]
 
     def next_owner(self, journal: Journal | None = None) -> None:
         """The owner dies; its successor goes on with journal and session log."""
@@ -76,7 +81,8 @@ class Life:
 
     def next_system(self, journal: Journal | None = None) -> None:
         """Everything dies; what is in the journal is all that is left."""
-        self._log = SessionLog.create()
+        _close(self._logs)
+        self._logs[:] = [SessionLog.create()]
         self._numbers.clear()
         self.next_owner(journal)
 
@@ -168,6 +174,11 @@ class Life:
     def served(self, *calls: Call) -> list[bool]:
         """Which of these commands have their answer."""
         return [call in self.answers for call in calls]
+
+
+def _close(logs: Sequence[SessionLog]) -> None:
+    for log in logs:
+        log.close()
 
 
 def grant_of(answer: Any) -> Grant:

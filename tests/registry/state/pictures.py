@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from collections.abc import Callable
+from typing import Any, NamedTuple, TypeVar
 
+from actors.tables import revert
 from actors.turns.engine import Engine
-from registry.owner import RegistryActor
+from registry.actor import RegistryActor
+
+T = TypeVar("T")
 
 
 class Picture(NamedTuple):
@@ -35,6 +39,20 @@ def rebuilt(engine: Engine) -> Picture:
         for key, record in table.items():
             empty.restore(key, record)
     return Picture(picture(engine).rows, derived_from(copy))
+
+
+def done_twice(engine: Engine, step: Callable[[], T]) -> T:
+    """Make a step, undo all that it has changed, and restore it, which must show in nothing; it is not stored yet."""
+    before = picture(engine)
+    result = step()
+    changes = list(engine.turn._changes)
+    after = picture(engine)
+    revert(changes)
+    assert picture(engine) == before
+    for change in changes:
+        change.table.restore(change.key, change.after)
+    assert picture(engine) == after
+    return result
 
 
 def derived_from(actor: RegistryActor) -> dict[str, Any]:

@@ -15,7 +15,6 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from actors.errors import CallTimeout, StorageUnavailable
-from actors.tables import revert
 from registry import commands as c
 from registry.errors import (
     BackendNotFound,
@@ -31,7 +30,7 @@ from registry.state.records import Grant, ModelRecord
 from tests.registry.state.driver import backend
 from tests.registry.state.expected import Expected, Waiting
 from tests.registry.state.lives import WAITS, Call, Life, grant_of
-from tests.registry.state.pictures import picture, rebuilt
+from tests.registry.state.pictures import done_twice, picture, rebuilt
 from tests.registry.stores.journals import Flaky
 
 IDS = ("a", "b", "c")
@@ -70,16 +69,7 @@ class RegistryMachine(Expected, RuleBasedStateMachine):
 
     def do(self, step: Callable[[], Any]) -> Any:
         """Make a step; what it changes is reverted and restored, and then stored."""
-        engine = self.life.engine
-        before = picture(engine)
-        result = step()
-        changes = list(engine.turn._changes)
-        after = picture(engine)
-        revert(changes)
-        assert picture(engine) == before
-        for change in changes:
-            change.table.restore(change.key, change.after)
-        assert picture(engine) == after
+        result = done_twice(self.life.engine, step)
         self.answered |= self.life.commit()
         return result
 

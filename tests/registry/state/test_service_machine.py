@@ -17,7 +17,6 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 from actors.clock import ManualClock
 from actors.errors import StorageUnavailable
 from actors.owner import TICK_S
-from actors.tables import revert
 from registry import commands as c
 from registry.errors import LeaseNotFound, ServiceNotFound
 from registry.kinds import DiscoverySource
@@ -26,7 +25,7 @@ from registry.urls import server_key
 from tests.registry.state.driver import backend
 from tests.registry.state.expected_services import RULES, SERVERS, ExpectedServices, Service
 from tests.registry.state.lives import Life
-from tests.registry.state.pictures import picture, rebuilt
+from tests.registry.state.pictures import done_twice, picture, rebuilt
 from tests.registry.stores.journals import Flaky
 
 NAMES = ("a", "b/ü", "c")
@@ -69,16 +68,7 @@ class ServiceMachine(ExpectedServices, RuleBasedStateMachine):
 
     def do(self, step: Callable[[], Any]) -> Any:
         """Make a step; what it changes is reverted and restored, and then stored."""
-        engine = self.life.engine
-        before = picture(engine)
-        result = step()
-        changes = list(engine.turn._changes)
-        after = picture(engine)
-        revert(changes)
-        assert picture(engine) == before
-        for change in changes:
-            change.table.restore(change.key, change.after)
-        assert picture(engine) == after
+        result = done_twice(self.life.engine, step)
         self.life.commit()
         return result
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from actors.errors import JournalDamaged
-from registry.owner import RegistryActor
+from registry.actor import RegistryActor
 from registry.stores.recovery import recover
 from tests.registry.state.driver import State, backend
 from tests.registry.stores.journals import TURN, Found, opened, reopened, turn

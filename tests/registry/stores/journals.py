@@ -14,8 +14,8 @@ from actors.errors import StorageUnavailable
 from actors.journal import SavedRow, Step
 from actors.tables import Change
 from registry import commands as c
+from registry.actor import RegistryActor
 from registry.kinds import BackendStatus
-from registry.owner import RegistryActor
 from registry.stores.sqlite import SqliteJournal
 from tests.registry.state.driver import State, backend
 

@@ -13,7 +13,7 @@ import pytest
 
 from actors.errors import Compacted, JournalDamaged
 from registry import commands as c
-from registry.owner import RegistryActor
+from registry.actor import RegistryActor
 from registry.state.records import BackendRecord
 from registry.state.service_records import BeatRecord
 from registry.stores import schema

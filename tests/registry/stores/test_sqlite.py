@@ -15,8 +15,8 @@ from actors.actor import Context
 from actors.errors import StartFailed, StorageUnavailable
 from actors.tables import Change
 from registry import commands as c
+from registry.actor import RegistryActor
 from registry.kinds import BackendStatus, Durability
-from registry.owner import RegistryActor
 from registry.state.records import CountersRecord, ModelRecord
 from registry.stores.schema import stored
 from registry.stores.sqlite import SqliteJournal

@@ -11,8 +11,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from registry.state.service_records import MAX_SERVICE_BYTES
+from tests.loops import on_loop
 from tests.registry.gateway.services.sent import REGISTRATION, register, request
-from tests.registry.gateway.stand_ins import get, on_loop, world
+from tests.registry.gateway.stand_ins import get, world
 
 FIELDS = ["name", "host", "port", "hostname", "url", "status"]
 TEXT = "must be a string of at most 4,096 characters."

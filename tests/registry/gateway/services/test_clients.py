@@ -7,8 +7,9 @@ from typing import Any
 
 import pytest
 
+from tests.loops import on_loop
 from tests.registry.gateway.services.sent import REGISTRATION, register, request
-from tests.registry.gateway.stand_ins import get, on_loop, world
+from tests.registry.gateway.stand_ins import get, world
 
 BEAT = b"POST /services/a/heartbeat HTTP/1.1\r\nHost: localhost\r\n"
 ANY = b"Accept: */*\r\nAccept-Encoding: gzip, deflate\r\n"

@@ -9,8 +9,9 @@ import pytest
 
 from registry.errors import CallTimeout
 from registry.gateway.services.endpoints import MAX_CHECKS
+from tests.loops import on_loop
 from tests.registry.gateway.services.sent import REGISTRATION, register, request
-from tests.registry.gateway.stand_ins import World, get, on_loop, turns_until, world
+from tests.registry.gateway.stand_ins import World, get, turns_until, world
 
 TIME = r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?\+00:00"
 NUMBER = r"\d+\.\d+"

@@ -15,7 +15,7 @@ from registry.errors import ServiceNotFound
 from registry.gateway.services import gathering
 from registry.gateway.services.gathering import Gathering
 from registry.operations import Call, Operations
-from tests.registry.gateway.stand_ins import on_loop
+from tests.loops import on_loop
 
 T = TypeVar("T")
 

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import pytest
 
+from tests.loops import on_loop
 from tests.registry.gateway.services.sent import register, request
-from tests.registry.gateway.stand_ins import get, on_loop, turns_until, world
+from tests.registry.gateway.stand_ins import get, turns_until, world
 
 
 @pytest.mark.parametrize(

@@ -6,11 +6,12 @@ import http.client
 from typing import Any
 from urllib.parse import urlencode, urlsplit
 
+from tests.loops import on_loop
 from tests.polling import until
 from tests.processes import program
 from tests.registry.gateway.services.recorded import body_of, differences, probed_services, recorded_calls
 from tests.registry.gateway.services.sent import request
-from tests.registry.gateway.stand_ins import on_loop, world
+from tests.registry.gateway.stand_ins import world
 
 
 def target_of(call: dict[str, Any]) -> str:

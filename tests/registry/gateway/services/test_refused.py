@@ -6,8 +6,9 @@ import pytest
 
 from registry.errors import CallTimeout, OutcomeUnknown, StorageUnavailable
 from registry.gateway.http1.limits import ServerLimits
+from tests.loops import on_loop
 from tests.registry.gateway.services.sent import register, request
-from tests.registry.gateway.stand_ins import get, on_loop, world
+from tests.registry.gateway.stand_ins import get, world
 
 
 @pytest.mark.parametrize(

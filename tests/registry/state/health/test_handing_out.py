@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 
 from registry import commands as c
+from registry.actor import RegistryActor
 from registry.errors import LeaseNotFound
 from registry.kinds import BackendStatus, Outcome, Target
-from registry.owner import RegistryActor
 from registry.state.health.health import CLAIM_MARGIN_S
 from registry.state.rules import DEFAULT_RULES
 from tests.registry.state.driver import backend

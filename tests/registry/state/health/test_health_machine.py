@@ -12,7 +12,6 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from actors.errors import CallTimeout, CommandError
-from actors.tables import revert
 from registry import commands as c
 from registry.errors import CommandInvalid, LeaseNotFound, ServiceNotFound
 from registry.kinds import BackendStatus, Connection, Outcome, ServiceHealth, Target
@@ -23,7 +22,7 @@ from registry.state.rules import HealthRules
 from tests.registry.state.driver import backend
 from tests.registry.state.health.wards import DRAINING, HEALTHY, UNHEALTHY, Ward
 from tests.registry.state.lives import Call
-from tests.registry.state.pictures import picture, rebuilt
+from tests.registry.state.pictures import done_twice, picture, rebuilt
 
 RULES = HealthRules(interval_s=4.0, timeout_s=1.0, heartbeat_timeout_s=1e6, stale_after_s=1e6)
 CLAIM_S = RULES.timeout_s + CLAIM_MARGIN_S
@@ -82,16 +81,7 @@ class HealthMachine(RuleBasedStateMachine):
     # -- every step is also undone and done again --------------------------------------------------------------
 
     def do(self, step: Callable[[], Any]) -> Any:
-        engine = self.ward.engine
-        before = picture(engine)
-        result = step()
-        changes = list(engine.turn._changes)
-        after = picture(engine)
-        revert(changes)
-        assert picture(engine) == before
-        for change in changes:
-            change.table.restore(change.key, change.after)
-        assert picture(engine) == after
+        result = done_twice(self.ward.engine, step)
         self.new |= self.ward.commit()
         self.read()
         return result

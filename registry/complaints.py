@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import difflib
+from collections.abc import Iterable
+from typing import get_args
 
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
@@ -22,20 +24,30 @@ def in_words(error: ValidationError, model: type[BaseModel], table: str = "") ->
 
 
 def _sentence(detail: ErrorDetails, model: type[BaseModel], table: str) -> str:
-    where = table + ".".join(str(part) for part in detail["loc"])
+    *path, last = detail["loc"] or ("",)
+    where = table + "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in detail["loc"]).lstrip(".")
     if detail["type"] == "extra_forbidden":
-        known = _keys(model, detail["loc"][:-1])
-        close = difflib.get_close_matches(str(detail["loc"][-1]), known, n=1)
+        close = difflib.get_close_matches(str(last), _keys(model, path), n=1)
         return f"unknown key {where!r}" + (f"; did you mean {close[0]!r}?" if close else "")
     message = detail["msg"].removeprefix("Value error, ")
+    if detail["type"] in {"tuple_type", "frozen_set_type"}:
+        message = "must be a list"
     return f"{where}: {message}" if where else message
 
 
-def _keys(model: type[BaseModel], path: tuple[int | str, ...]) -> list[str]:
+def _keys(model: type[BaseModel], path: Iterable[int | str]) -> list[str]:
     """The keys that a table of these settings may have."""
     for part in path:
-        inner = model.model_fields[str(part)].annotation if str(part) in model.model_fields else None
-        if not (isinstance(inner, type) and issubclass(inner, BaseModel)):
-            return []
-        model = inner
+        if isinstance(part, str):
+            inner = _table_at(model, part)
+            if inner is None:
+                return []
+            model = inner
     return [field.alias or name for name, field in model.model_fields.items()]
+
+
+def _table_at(model: type[BaseModel], key: str) -> type[BaseModel] | None:
+    """What stands at a key: a table, or a list of them."""
+    field = model.model_fields.get(key)
+    kinds = () if field is None else (field.annotation, *get_args(field.annotation))
+    return next((kind for kind in kinds if isinstance(kind, type) and issubclass(kind, BaseModel)), None)
