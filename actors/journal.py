@@ -54,13 +54,14 @@ class Journal(Protocol):
     def load(self) -> Loaded:
         """Everything stored."""
 
-    def commit(self, steps: Sequence[Step], turn: int, record: bytes) -> None:
+    def commit(self, steps: Sequence[Step], turn: int, record: bytes, saved: Sequence[SavedRow] = ()) -> None:
         """Store a turn, wholly or not at all.
 
         Args:
             steps: Its durable changes, at least one, by ascending revision.
             turn: Its number.
             record: Its session-log record.
+            saved: The rows of saved tables that it has changed besides.
 
         Raises:
             StorageUnavailable: It failed; `holds` tells whether the turn was stored all the same.
@@ -97,7 +98,7 @@ class NoJournal:
         """Nothing."""
         return Loaded((), 0, None)
 
-    def commit(self, steps: Sequence[Step], turn: int, record: bytes) -> None:
+    def commit(self, steps: Sequence[Step], turn: int, record: bytes, saved: Sequence[SavedRow] = ()) -> None:
         """Take note of nothing."""
 
     def save(self, rows: Sequence[SavedRow]) -> None:

@@ -448,8 +448,11 @@ class Engine:
     def _store(self) -> None:
         turn, ledger = self.turn, self.ledger
         if not turn.read_only:
+            # What was answered together with a durable change, such as a heartbeat that made a service healthy again,
+            # must not be missing beside it.
+            saved = self._saving.among(turn.changes) if turn.steps else []
             try:
-                ledger.store(turn.steps, ledger.record(turn.kept, turn.rows, turn.ended, turn.joined))
+                ledger.store(turn.steps, ledger.record(turn.kept, turn.rows, turn.ended, turn.joined), saved)
             except StorageUnavailable as error:
                 logger.warning("%s", error)
                 self._retreat(error)
@@ -461,6 +464,7 @@ class Engine:
                 turn.take_back()
                 turn.read_only = True
             else:
+                self._saving.stored(saved)
                 if turn.steps and any(change.after is None for step in turn.steps for change in step.changes):
                     self._saving.save()  # what was counted of it must not outlive it
         if self.observers.active:

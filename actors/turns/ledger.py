@@ -109,21 +109,26 @@ class Ledger:
         """The encoded record of the next turn."""
         return encode_record(_Record(self.turn + 1, answers, changes, ended, [(session, []) for session in joined]))
 
-    def store(self, steps: Sequence[Step], record: bytes) -> None:
+    def store(self, steps: Sequence[Step], record: bytes, saved: Sequence[SavedRow] = ()) -> None:
         """Store the next turn, wholly or not at all.
+
+        Args:
+            steps: Its durable changes.
+            record: Its record.
+            saved: What it has changed of saved tables; written if there are durable changes.
 
         Raises:
             StorageUnavailable: The journal did not take it; nothing of it is stored.
             InDoubt: The journal did not say, and it cannot be read: `look` again later.
         """
         if steps:
-            self._commit(steps, record)
+            self._commit(steps, record, saved)
         self.keep(record)
 
-    def _commit(self, steps: Sequence[Step], record: bytes) -> None:
+    def _commit(self, steps: Sequence[Step], record: bytes, saved: Sequence[SavedRow]) -> None:
         start = time.perf_counter()
         try:
-            self._journal.commit(steps, self.turn + 1, record)
+            self._journal.commit(steps, self.turn + 1, record, saved)
         except StorageUnavailable as error:
             try:
                 stands = self.look()

@@ -8,7 +8,7 @@ from typing import Any
 
 from actors.errors import StorageUnavailable
 from actors.journal import Journal, SavedRow
-from actors.tables import Table
+from actors.tables import Change, Table
 
 logger = logging.getLogger(__name__)
 
@@ -64,6 +64,18 @@ class Saving:
         if now_s >= self._due_s:
             self._due_s = now_s + EVERY_S
             self.save()
+
+    def among(self, changes: Iterable[Change]) -> list[SavedRow]:
+        """The rows of saved tables among what a turn has changed, as they are now."""
+        touched = {(change.table.name, change.key) for change in changes if change.table.saved}
+        return [(name, key, self._tables[name].get(key)) for name, key in touched]
+
+    def stored(self, rows: Iterable[SavedRow]) -> None:
+        """These are in the journal as they are now."""
+        for name, key, _ in rows:
+            unsaved = self._tables[name].unsaved
+            if unsaved is not None:
+                unsaved.discard(key)
 
     def save(self) -> None:
         """Write what has changed. If it cannot be written it is tried again the next time."""

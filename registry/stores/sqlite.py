@@ -90,9 +90,10 @@ class SqliteJournal:
         with usable(self._path):
             yield from rows(db, self._tables)
 
-    def commit(self, steps: Sequence[Step], turn: int, record: bytes) -> None:
+    def commit(self, steps: Sequence[Step], turn: int, record: bytes, saved: Sequence[SavedRow] = ()) -> None:
         """Store a turn, wholly or not at all; raises `StorageUnavailable`."""
         text, writes = encode_turn(steps)
+        writes += encode_rows(saved)
         try:
             db = self._connected()
             db.execute("BEGIN IMMEDIATE")

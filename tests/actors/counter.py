@@ -184,7 +184,7 @@ class MemoryJournal:
     def load(self) -> Loaded:
         return Loaded([(name, key, row) for (name, key), row in self.rows.items()], self.revision, self.turn)
 
-    def commit(self, steps: Sequence[Step], turn: int, record: bytes) -> None:
+    def commit(self, steps: Sequence[Step], turn: int, record: bytes, saved: Sequence[SavedRow] = ()) -> None:
         if self.fails:
             raise StorageUnavailable("the disk is full")
         for change in (change for step in steps for change in step.changes):
@@ -193,6 +193,7 @@ class MemoryJournal:
                 self.rows.pop((table.name, key), None)
             else:
                 self.rows[table.name, key] = after
+        self.save(saved)
         self.steps += [stored_step(step) for step in steps]
         self.revision = steps[-1].revision
         self.turn = (turn, record)
@@ -230,8 +231,8 @@ class MuteJournal(MemoryJournal):
 
     mute = False
 
-    def commit(self, steps: Sequence[Step], turn: int, record: bytes) -> None:
-        super().commit(steps, turn, record)
+    def commit(self, steps: Sequence[Step], turn: int, record: bytes, saved: Sequence[SavedRow] = ()) -> None:
+        super().commit(steps, turn, record, saved)
         if self.mute:
             raise StorageUnavailable("no word from the disk")
 

@@ -15,7 +15,7 @@ from actors import frames
 from actors.clock import ManualClock
 from actors.errors import StorageUnavailable
 from actors.frames import Acked, Ask, Batch, Cancel, Hello, Welcome
-from actors.journal import Step
+from actors.journal import SavedRow, Step
 from actors.session import Call, Session
 from actors.session_log import SessionLog
 from actors.turns.engine import Engine
@@ -38,11 +38,11 @@ class _MortalJournal(MemoryJournal):
     dies = ""
     mute = ""
 
-    def commit(self, steps: Sequence[Step], turn: int, record: bytes) -> None:
+    def commit(self, steps: Sequence[Step], turn: int, record: bytes, saved: Sequence[SavedRow] = ()) -> None:
         if self.dies == "before the journal":
             raise Death
         if self.mute != "before":
-            super().commit(steps, turn, record)
+            super().commit(steps, turn, record, saved)
         if self.dies == "after the journal":
             raise Death
         if self.mute:

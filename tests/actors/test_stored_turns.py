@@ -13,7 +13,7 @@ from actors.actor import Context
 from actors.errors import StorageUnavailable
 from actors.exits import Exit
 from actors.frames import Answer, Ask
-from actors.journal import Step
+from actors.journal import SavedRow, Step
 from actors.session_log import SessionLog
 from actors.turns import ledger
 from tests.actors.counter import Fail, Get, Held, Increment, MemoryJournal, MuteJournal, Queue, Refused, Serve, Take
@@ -142,8 +142,8 @@ def test_a_turn_of_which_the_journal_says_that_it_stands_is_answered(log: Sessio
     """With a stand-in that stores and then fails: looking again is enough."""
 
     class Stores(MemoryJournal):
-        def commit(self, steps: Sequence[Step], turn: int, record: bytes) -> None:
-            super().commit(steps, turn, record)
+        def commit(self, steps: Sequence[Step], turn: int, record: bytes, saved: Sequence[SavedRow] = ()) -> None:
+            super().commit(steps, turn, record, saved)
             raise StorageUnavailable("the disk has a hiccup")
 
     life = Life(log, Stores())

@@ -10,7 +10,7 @@ from actors import frames
 from actors.errors import StorageUnavailable
 from actors.frames import Watch
 from actors.history import StoredChange, Watched
-from actors.journal import Step
+from actors.journal import SavedRow, Step
 from actors.session_log import SessionLog
 from actors.turns import watchers
 from tests.actors.counter import Fail, Get, Increment, MemoryJournal, Nested
@@ -122,8 +122,8 @@ def test_a_step_in_doubt_is_not_told(log: SessionLog) -> None:
     logging.getLogger("actors.turns.engine").setLevel(logging.CRITICAL)
 
     class Mute(MemoryJournal):
-        def commit(self, steps: Sequence[Step], turn: int, record: bytes) -> None:
-            super().commit(steps, turn, record)
+        def commit(self, steps: Sequence[Step], turn: int, record: bytes, saved: Sequence[SavedRow] = ()) -> None:
+            super().commit(steps, turn, record, saved)
             if turn > 1:
                 raise StorageUnavailable("no word from the disk")
 

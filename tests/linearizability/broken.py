@@ -12,7 +12,7 @@ import msgspec
 
 from actors.actor import Actor, CallId, Context
 from actors.exits import Exit
-from actors.journal import Journal, Loaded, Step
+from actors.journal import Journal, Loaded, SavedRow, Step
 from actors.session_log import decode_record, encode_record
 from actors.tables import Table
 from actors.views import View
@@ -133,8 +133,8 @@ class MortalJournal:
     def load(self) -> Loaded:
         return self._journal.load()
 
-    def commit(self, steps: Sequence[Step], turn: int, record: bytes) -> None:
-        self._journal.commit(steps, turn, record)
+    def commit(self, steps: Sequence[Step], turn: int, record: bytes, saved: Sequence[SavedRow] = ()) -> None:
+        self._journal.commit(steps, turn, record, saved)
         for _ in (step for step in steps if step.cause in ONCE):
             self._left -= 1
             if self._left == 0:

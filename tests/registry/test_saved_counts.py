@@ -17,6 +17,7 @@ from actors.journal import SavedRow
 from actors.turns.saving import EVERY_S
 from registry import Backend, Supervisor
 from registry import commands as c
+from registry.state.rules import DEFAULT_RULES
 from tests.polling import until
 from tests.registry.state.driver import backend
 from tests.registry.state.lives import Life
@@ -82,6 +83,22 @@ def test_at_most_a_second_is_lost(life: Life) -> None:
     state = life.actor.backends.state("a")
     assert state is not None
     assert (state.total_requests, state.avg_latency_ms) == (3, 80)
+
+
+def test_what_goes_with_a_durable_change_is_stored_with_it(life: Life, journal: Watched) -> None:
+    """A service that a heartbeat has just made healthy again is so after the loss of everything but the file."""
+    life.do(c.RegisterService("s", "h", 1, "h", "http://h:1", "running"))
+    life.live(DEFAULT_RULES.heartbeat_timeout_s + EVERY_S)
+    record = life.actor.services.records.get("s")
+    assert record is not None
+    assert not record.is_healthy
+    journal.saved.clear()
+    life.do(c.Heartbeat("s"))
+    assert journal.saved == []
+    life.next_system()
+    life.tick(0.0)
+    life.join(1)
+    assert life.do(c.GetService("s"))["is_healthy"]
 
 
 def test_nothing_is_lost_at_an_orderly_end(life: Life, path: Path) -> None:

@@ -97,10 +97,10 @@ class Flaky(SqliteJournal):
     def __init__(self, path: Path) -> None:
         super().__init__(path, RegistryActor().tables)
 
-    def commit(self, steps: Sequence[Step], turn: int, record: bytes) -> None:
+    def commit(self, steps: Sequence[Step], turn: int, record: bytes, saved: Sequence[SavedRow] = ()) -> None:
         if self.fails:
             raise StorageUnavailable("the disk is full")
-        super().commit(steps, turn, record)
+        super().commit(steps, turn, record, saved)
 
     def save(self, rows: Sequence[SavedRow]) -> None:
         if self.fails:
