@@ -257,8 +257,7 @@ class Engine:
         try:
             for event in self.actor.due(self._context((0, 0), 0.0)):
                 self._happen(0, "tick", event)
-        except Exception:
-            # As of an event itself: nobody asked for this, and the owner must go on.
+        except Exception:  # as of an event itself: nobody asked for this, and the owner must go on for all the others
             logger.exception("the actor failed to say what is due")
 
     def reply(self, session: int, number: int, result: Any) -> None:

@@ -149,8 +149,7 @@ class Checker:
     async def _find(self, order: ProbeOrder) -> Finding:
         try:
             return await self._probe(order)
-        except Exception as error:
-            # One target that nobody foresaw must not end the probes of all the others.
+        except Exception as error:  # one target that nobody foresaw must not end the probes of all the others
             logger.exception("the probe of %s %s failed", order.target, readable(order.name))
             return Finding(status=BackendStatus.UNHEALTHY, error=f"the probe itself failed: {type(error).__name__}")
 

@@ -37,7 +37,7 @@ class AsyncServiceClient(ServiceRequests, AsyncFace):
     def __init__(self, url: str, *, key: str | None = None, timeout_s: float = TIMEOUT_S) -> None:
         self._connection = Connection(url, key, timeout_s)
         self._kept: weakref.WeakSet[AsyncKept] = weakref.WeakSet()  # one that runs is held by its task
-        self.perform = self._connection.perform  # type: ignore[method-assign]
+        self.perform = self._connection.perform  # type: ignore[method-assign]  # without a method around it
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({self.url!r})"

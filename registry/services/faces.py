@@ -34,7 +34,7 @@ class asked(Generic[P, T]):  # noqa: N801 - used as a decorator
 
     def __init__(self, make: Callable[P, Request[T]]) -> None:
         self._make = make
-        functools.update_wrapper(self, make)  # type: ignore[arg-type]
+        functools.update_wrapper(self, make)  # type: ignore[arg-type]  # it takes any object
 
     def request(self, *args: P.args, **kwargs: P.kwargs) -> Request[T]:
         """The request without its being sent."""

@@ -146,10 +146,10 @@ def test_each_is_judged_by_itself(scene: Scene) -> None:
         "10 MB": "GET /v1/models answered 10 MB of something",
     }
     for mode, error in expected.items():
-        until(lambda mode=mode: scene.status(mode) == "unhealthy", f"{mode} is unhealthy")  # type: ignore[misc]
+        until(lambda mode=mode: scene.status(mode) == "unhealthy", f"{mode} is unhealthy")  # type: ignore[misc]  # a lambda with a default
         assert scene.backends()[mode]["last_error"] == error
     for mode in ("well", "flapping"):
-        until(lambda mode=mode: scene.status(mode) == "healthy", f"{mode} is healthy")  # type: ignore[misc]
+        until(lambda mode=mode: scene.status(mode) == "healthy", f"{mode} is healthy")  # type: ignore[misc]  # a lambda with a default
         assert [model["id"] for model in scene.backends()[mode]["models"]] == ["m"]
 
 
@@ -158,7 +158,7 @@ def test_time_of_the_latest_check_is_fresh(scene: Scene) -> None:
     before = scene.backends()
     for mode in ("well", "500", "hung"):
         until(
-            lambda mode=mode: scene.backends()[mode]["last_health_check"] > before[mode]["last_health_check"],  # type: ignore[misc]
+            lambda mode=mode: scene.backends()[mode]["last_health_check"] > before[mode]["last_health_check"],  # type: ignore[misc]  # a lambda with a default
             f"{mode} was probed again",
         )
 

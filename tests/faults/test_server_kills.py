@@ -197,7 +197,7 @@ def test_requests_go_on_while_processes_are_killed_in_turn(server: Server, chanc
     try:
         for name in victims:
             seen = answered.total()
-            until(lambda seen=seen: answered.total() > seen + 20, "requests are answered")  # type: ignore[misc]
+            until(lambda seen=seen: answered.total() > seen + 20, "requests are answered")  # type: ignore[misc]  # a lambda with a default
             before = server.pid(name)
             os.kill(before, signal.SIGKILL)
             is_back(server, name, before)

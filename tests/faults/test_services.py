@@ -19,7 +19,7 @@ import pytest
 
 from tests.faults.beating import Answer, Caller, Client, Watcher
 from tests.faults.silence import CLEANUP_S, HEARTBEAT_TIMEOUT_S, STALE_S, Listed, Outages, Service
-from tests.polling import until
+from tests.polling import PATIENCE_S, until
 from tests.processes import Program, program
 
 SEED = "ACTOR_REGISTRY_FAULT_SEED"
@@ -27,7 +27,6 @@ SEED = "ACTOR_REGISTRY_FAULT_SEED"
 
 SERVICES = 500
 CLIENTS = 8
-LIST_EVERY_S = 0.05
 PAUSE_S = 4.0
 """Some only pause: long enough to be found silent, and not so long that they are removed."""
 
@@ -96,7 +95,6 @@ class Observer:
             assert seen in expected, f"{service} is listed as {seen.name} from {asked:.3f} to {answered:.3f}"
             service.gone = seen is Listed.GONE
             self.certain[seen] += len(expected) == 1
-        time.sleep(LIST_EVERY_S)  # for the clients; what is compared goes by the clock, whenever it is
 
 
 def said(name: str, number: int) -> dict[str, Any]:
@@ -164,9 +162,14 @@ class Trial:
 
     def observe(self, least_s: float, most_s: float) -> None:
         """List the services for some time."""
-        end = time.monotonic() + self._chance.uniform(least_s, most_s)
-        while time.monotonic() < end:
+        lasting_s = self._chance.uniform(least_s, most_s)
+        end = time.monotonic() + lasting_s
+
+        def is_over() -> bool:
             self.look()
+            return time.monotonic() >= end
+
+        until(is_over, "the services were observed for long enough", lasting_s + PATIENCE_S)
 
     def look(self) -> bool:
         """List the services once; whether there is an owner, as far as is known."""

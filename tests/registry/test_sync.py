@@ -121,8 +121,8 @@ def test_a_list_is_filtered_as_by_the_owner(make: Make, supervisor: Supervisor) 
     )
 
     def ids(**filters: object) -> list[str]:
-        listed = registry.list_backends(**filters)  # type: ignore[arg-type]
-        [asked] = registry.batch([Registry.list_backends.call(**filters)])  # type: ignore[arg-type]
+        listed = registry.list_backends(**filters)  # type: ignore[arg-type]  # any of the filters
+        [asked] = registry.batch([Registry.list_backends.call(**filters)])  # type: ignore[arg-type]  # any of the filters
         assert asked == listed
         return [view.id for view in listed.backends]
 

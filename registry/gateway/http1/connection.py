@@ -230,8 +230,7 @@ class ClientConnection(asyncio.Protocol):
         self._response = response
         try:
             await self._application.handle(request, response)
-        except Exception:
-            # One faulty answer must not take the others of this process with it.
+        except Exception:  # one faulty answer must not take the others of this process with it
             log.exception("request_failed", path=request.path.decode("latin-1"))
         finally:
             self._response = None

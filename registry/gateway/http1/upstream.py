@@ -103,8 +103,7 @@ class UpstreamConnection(asyncio.Protocol):
         try:
             while not self._head_complete:
                 await self._progress()
-        except BaseException:
-            # Cancelled too: the client has left, and the server must not go on for nobody.
+        except BaseException:  # cancelled too: the client has left, and the server must not go on for nobody
             self.abort()
             raise
         return self

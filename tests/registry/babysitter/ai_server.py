@@ -1,9 +1,9 @@
 """An AI server that does as it is told, run by `python ai_server.py PORT CONTROL`.
 
 CONTROL is a JSON file, read anew for each request: `models` are its models, `said_of_each` what else is said of each of
-them, `status` what the pages of models answer, `health` what `/health` answers, `sleep` how many seconds an answer
-takes; with `dated` each list says when it was made. Before it listens, `fail` makes it exit with this code, and `deaf`
-lets it never end by SIGTERM. What it is asked for is added to a file beside CONTROL.
+them, `status` what the pages of models answer, `health` what `/health` answers; with `dated` each list says when it was
+made. Before it listens, `fail` makes it exit with this code, and `deaf` lets it never end by SIGTERM. What it is asked
+for is added to a file beside CONTROL.
 """
 
 from __future__ import annotations
@@ -32,7 +32,6 @@ class Pages(BaseHTTPRequestHandler):
         now = told()
         with Path(sys.argv[2]).with_suffix(".asked").open("a") as asked:
             asked.write(f"{self.path}\n")
-        time.sleep(now.get("sleep", 0))
         if self.path == "/health":
             self._say(now.get("health", 404), {})
         elif self.path in now.get("paths", ["/v1/models", "/models"]):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import socket
-import time
+import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -49,8 +49,16 @@ def silent_server() -> Iterator[socket.socket]:
 
 
 @contextmanager
-def answering_server(reply: bytes, delay_s: float = 0.0) -> Iterator[socket.socket]:
-    """A stand-in that answers one request a connection, and takes its time."""
+def answering_server(
+    reply: bytes, asked: threading.Event | None = None, may_answer: threading.Event | None = None
+) -> Iterator[socket.socket]:
+    """A stand-in that answers one request a connection.
+
+    Args:
+        reply: Its answer.
+        asked: Set when it has got a request.
+        may_answer: What it waits for before it answers.
+    """
     with socket.create_server(("127.0.0.1", 0)) as listening, ThreadPoolExecutor(1) as pool:
 
         def answer() -> None:
@@ -61,7 +69,10 @@ def answering_server(reply: bytes, delay_s: float = 0.0) -> Iterator[socket.sock
                     return
                 with connection:
                     connection.recv(65_536)
-                    time.sleep(delay_s)
+                    if asked is not None:
+                        asked.set()
+                    if may_answer is not None:
+                        may_answer.wait(FOR_EVER_S)
                     connection.sendall(reply)
 
         pool.submit(answer)
@@ -84,10 +95,18 @@ def taken(listening: socket.socket) -> socket.socket:
 
 def test_first_findings_are_there_when_it_is_ready(supervisor: Supervisor) -> None:
     """What is alive at the start of the health checker is routable when that says that it works."""
-    with answering_server(listing("m"), delay_s=0.5) as listening:
+    asked, may_answer = threading.Event(), threading.Event()
+
+    def is_ready() -> bool:
+        return any(one.name == "health" and one.ready for one in supervisor.processes())
+
+    with answering_server(listing("m"), asked, may_answer) as listening:
         supervisor.registry.add_backend(Backend(url=url_of(listening), id="a"))
         start_checker(supervisor)
-        until(lambda: [one for one in supervisor.processes() if one.name == "health" and one.ready], "it is ready")
+        assert asked.wait(FOR_EVER_S)
+        assert not is_ready()
+        may_answer.set()
+        until(is_ready, "it is ready")
         view = supervisor.registry.get_backend("a", fresh=True)
         assert view is not None
         assert (view.status, [model.id for model in view.models]) == (BackendStatus.HEALTHY, ["m"])

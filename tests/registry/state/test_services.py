@@ -309,7 +309,7 @@ def test_cost_does_not_depend_on_how_many_there_are(monkeypatch: pytest.MonkeyPa
                     looked.append(item[0])
                     yield item
 
-        kept, oldest.instants = oldest.instants, Watched(oldest.instants)  # type: ignore[assignment]
+        kept, oldest.instants = oldest.instants, Watched(oldest.instants)  # type: ignore[assignment]  # it counts its looks
         try:
             return before(oldest, instant, most, or_at=or_at)
         finally:
