@@ -5,19 +5,32 @@ from __future__ import annotations
 import asyncio
 import math
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Coroutine, Sequence
+from functools import partial
+from typing import Generic, TypeVar
 
 import msgspec
 
 from actors.channel import Channel
 from actors.client import DEFAULT_TIMEOUT_S
 from actors.clock import Clock, SystemClock
-from actors.errors import CallError, CallTimeout, CommandError, Overloaded, QueueClosed, SystemStopped
+from actors.errors import (
+    ActorsError,
+    CallError,
+    CallTimeout,
+    CommandError,
+    MessageTooLarge,
+    Overloaded,
+    QueueClosed,
+    SystemStopped,
+)
 from actors.forks import LINEAGE, Rejoin, cannot_rejoin
 from actors.history import MAX_STEPS, Watched, decode_watched
 from actors.replica import LOOK_AFTER_S, Replica
 from actors.session import FRAME_BYTES, Call, OnOrphan, Session
 from actors.statistics import OwnerStatistics, SessionStatistics
+
+T = TypeVar("T")
 
 QUICK_S = 1.0
 """How long a `tell` in a forked child, which cannot be awaited, may take to join the system."""
@@ -50,6 +63,7 @@ class AsyncClient:
         self._rejoin = rejoin
         self._replica = replica
         self._begin(channel)
+        self._late: set[asyncio.Task[None]] = set()
         LINEAGE.watch(self)
 
     def _begin(self, channel: Channel) -> None:
@@ -102,6 +116,75 @@ class AsyncClient:
         await self._answer(call)
         return self.session.outcomes(call)
 
+    def ask_then(
+        self,
+        command: bytes,
+        then: Callable[[msgspec.Raw | ActorsError], None],
+        *,
+        timeout: float = DEFAULT_TIMEOUT_S,
+        changes: bool = True,
+    ) -> None:
+        """Send a command at once, and have somebody told its result or error: that saves what a task costs.
+
+        Args:
+            command: The encoded command.
+            then: Called once, with what `ask` returns or raises; it must not raise anything.
+            timeout: As of `ask`.
+            changes: As of `ask`.
+        """
+        if self._is_held_up:
+            self._tell_late(self.ask(command, timeout=timeout, changes=changes), then)
+            return
+        try:
+            self._channel.check_size(len(command) + FRAME_BYTES)
+            call = self.session.call(command, self._clock.monotonic() + timeout, changes=changes)
+        except (MessageTooLarge, SystemStopped) as error:
+            then(error)
+        else:
+            self._tell(call, call.value, then)
+
+    def batch_then(
+        self,
+        commands: Sequence[bytes],
+        then: Callable[[list[msgspec.Raw | CallError] | ActorsError], None],
+        *,
+        timeout: float = DEFAULT_TIMEOUT_S,
+    ) -> None:
+        """Send several commands at once, as `batch` does, and have somebody told what it returns or raises."""
+        if self._is_held_up:
+            self._tell_late(self.batch(commands, timeout=timeout), then)
+            return
+        try:
+            self._channel.check_size(sum(len(command) + FRAME_BYTES for command in commands) + FRAME_BYTES)
+            call = self.session.batch(commands, self._clock.monotonic() + timeout)
+        except (MessageTooLarge, SystemStopped) as error:
+            then(error)
+        else:
+            self._tell(call, partial(self.session.outcomes, call), then)
+
+    @property
+    def _is_held_up(self) -> bool:
+        """Whether a call has to wait before it can be sent."""
+        return self._absent or bool(self._queueing) or not self.session.has_room
+
+    def _tell(self, call: Call, read: Callable[[], T], then: Callable[[T | ActorsError], None]) -> None:
+        call.waiter = _Told(read, then)
+        self._ring_by(call.deadline)
+        self._flush()
+
+    def _tell_late(self, asked: Coroutine[None, None, T], then: Callable[[T | ActorsError], None]) -> None:
+        async def tell() -> None:
+            outcome: T | ActorsError
+            try:
+                outcome = await asked
+            except ActorsError as error:
+                outcome = error
+            then(outcome)
+
+        task = asyncio.get_running_loop().create_task(tell())
+        self._late.add(task)
+        task.add_done_callback(self._late.discard)
+
     async def owner_statistics(self, *, timeout: float = DEFAULT_TIMEOUT_S) -> OwnerStatistics:
         """A snapshot of the owner; raises as `ask`."""
         raw = await self._question(Session.inspect, timeout)
@@ -143,7 +226,7 @@ class AsyncClient:
         if not replica.following:
             self.session.follow()
             self._schedule_flush()
-        self._readable()
+        self._receive()
         if replica.complete:
             replica.current_until = self._clock.monotonic() + LOOK_AFTER_S
         return replica.complete
@@ -206,8 +289,7 @@ class AsyncClient:
     async def _answer(self, call: Call) -> None:
         call.waiter = future = self._loop.create_future()
         self._schedule_flush()
-        if call.deadline < self._rings_at:
-            self._ring_at(call.deadline)
+        self._ring_by(call.deadline)
         try:
             await future
         except asyncio.CancelledError:
@@ -242,6 +324,10 @@ class AsyncClient:
                 future.set_result(None)
                 room -= 1
 
+    def _ring_by(self, deadline: float) -> None:
+        if deadline < self._rings_at:
+            self._ring_at(deadline)
+
     def _ring_at(self, deadline: float) -> None:
         """Have one timer for all calls: most are answered long before it rings, and then it costs them nothing."""
         if self._timer is not None:
@@ -251,7 +337,7 @@ class AsyncClient:
 
     def _expire(self) -> None:
         # After a stop of the whole process, answers may be waiting that are older than this timer.
-        self._readable()
+        self._receive()
         # The loop's clock may be a little ahead of the other, or rounded.
         until = max(self._rings_at, self._clock.monotonic())
         self._timer, self._rings_at = None, math.inf
@@ -268,12 +354,20 @@ class AsyncClient:
             self._ring_at(earliest)
 
     def _readable(self) -> None:
-        if self.session.is_closed():
+        self._receive(until_answered=True)
+
+    def _receive(self, *, until_answered: bool = False) -> None:
+        """Take in what has come. When all is answered there is seldom more, and to look costs as much as to receive."""
+        session = self.session
+        if session.is_closed():
             return
         try:
             while (message := self._channel.receive()) is not None:
-                for call in self.session.receive(message):
+                answered = session.receive(message)
+                for call in answered:
                     self._wake(call.waiter)
+                if until_answered and answered:
+                    break
         except QueueClosed as error:
             self._end(str(error))
             return
@@ -321,3 +415,24 @@ class AsyncClient:
     def _wake(future: asyncio.Future[None] | None) -> None:
         if future is not None and not future.done():
             future.set_result(None)
+
+
+class _Told(Generic[T]):
+    """Stands where a future does, and tells somebody instead of waking a task."""
+
+    __slots__ = ("_read", "_then")
+
+    def __init__(self, read: Callable[[], T], then: Callable[[T | ActorsError], None]) -> None:
+        self._read = read
+        self._then = then
+
+    def done(self) -> bool:
+        return False
+
+    def set_result(self, _: None) -> None:
+        outcome: T | ActorsError
+        try:
+            outcome = self._read()
+        except ActorsError as error:
+            outcome = error
+        self._then(outcome)

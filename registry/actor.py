@@ -93,6 +93,7 @@ class RegistryActor(Actor):
             c.RegisterService: self._register_service,
             c.UpdateService: self._update_service,
             c.Heartbeat: lambda command, context: self.services.heartbeat(command.name, command.status, context),
+            c.Heartbeats: lambda command, context: self.services.heartbeats(command.names, context),
             c.RemoveService: lambda command, context: self.services.remove(command.name, context),
             c.GetService: lambda command, context: self.services.view(command.name, context),
         }
@@ -261,9 +262,17 @@ class RegistryActor(Actor):
         )
 
     def _register_service(self, command: c.RegisterService, context: Context) -> ServiceView:
-        said = msgspec.structs.asdict(command)
-        timestamp = said.pop("timestamp")
-        return self.services.register(ServiceRecord(timestamp="", **said), timestamp, context)
+        said = ServiceRecord(
+            command.name,
+            command.host,
+            command.port,
+            command.hostname,
+            command.url,
+            command.status,
+            "",
+            command.metadata,
+        )
+        return self.services.register(said, command.timestamp, context)
 
     def _update_service(self, command: c.UpdateService, context: Context) -> ServiceView:
         said = {field: value for field, value in msgspec.structs.asdict(command).items() if value is not UNSET}

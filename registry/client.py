@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from types import TracebackType
 from typing import Any, Self, TypeVar
@@ -12,7 +12,7 @@ import msgspec
 from actors.aio import AsyncClient
 from actors.channel import Channel
 from actors.client import DEFAULT_TIMEOUT_S, Client
-from actors.errors import CommandError
+from actors.errors import ActorsError, CallError, CommandError
 from actors.forks import Rejoin, cannot_rejoin
 from actors.session import Session
 from actors.statistics import OwnerStatistics, ReplicaStatistics, SessionStatistics
@@ -220,6 +220,32 @@ class AsyncRegistry(Operations, AsyncFace):
         return call.read(
             await self._client.ask(call.command, timeout=call.timeout, changes=call.changes, on_orphan=call.on_orphan)
         )
+
+    def perform_then(self, call: Call[T], then: Callable[[T | ActorsError], None]) -> None:
+        """Do an operation at once, and have somebody told its result or error: that saves what a task costs.
+
+        Args:
+            call: The operation, as for `batch`.
+            then: Called once, with what `perform` returns or raises; it must not raise anything.
+        """
+
+        def read(outcome: msgspec.Raw | CallError) -> None:
+            then(call.read(outcome) if isinstance(outcome, msgspec.Raw) else outcome)
+
+        self._client.ask_then(call.command, read, timeout=call.timeout, changes=call.changes)
+
+    def batch_then(self, calls: Sequence[Call[Any]], then: Callable[[list[Any] | ActorsError], None]) -> None:
+        """Do several operations at once, as `batch` does, and have somebody told what it returns or raises.
+
+        Args:
+            calls: The operations; what they may grant is not given back if it comes too late.
+            then: As for `perform_then`.
+        """
+
+        def read(outcomes: list[msgspec.Raw | CallError] | ActorsError) -> None:
+            then(outcomes if isinstance(outcomes, ActorsError) else results_of(calls, outcomes))
+
+        self._client.batch_then([call.command for call in asked_of(calls)], read)
 
     async def sync(self, *, timeout: float = DEFAULT_TIMEOUT_S) -> None:
         """Bring this process's copy up to date; see `Registry.sync`. It is so in the step of the loop that follows."""

@@ -63,7 +63,7 @@ class ServiceReplica:
             if status is None or record.status == status:
                 beat = beats.get(name, _NONE)
                 is_healthy = record.status == RUNNING and now_s < beat.fresh_until_s
-                yield ServiceView.of(record, beat.wall_s, is_healthy=is_healthy)
+                yield ServiceView.of(record, beat, is_healthy=is_healthy)
 
 
 _NONE = BeatView(0.0, 0.0)

@@ -49,7 +49,7 @@ def views(backends: Backends, leases: Leases, services: Services) -> tuple[View[
 
     def beat(name: str) -> BeatView | None:
         latest: BeatRecord | None = services.beats.get(name)
-        return None if latest is None else BeatView(latest.wall_s, services.fresh_until(latest))
+        return None if latest is None else BeatView(latest.wall_s, services.fresh_until(latest), latest.timestamp)
 
     touched = {
         backends.counters.name: lambda change: (change.key,),

@@ -330,7 +330,12 @@ class Engine:
                 outcomes = self._all_or_nothing(deed, commands, self._context(call, deadline))
             else:
                 room = _Room()
-                outcomes = [self._part(deed, command, self._context(call, deadline), room) for command in commands]
+                context = self._context(call, deadline)
+                outcomes = []
+                for command in commands:
+                    if context.answers or context.revision != turn.revision:
+                        context = self._context(call, deadline)
+                    outcomes.append(self._part(deed, command, context, room))
             deed.answers.append((*call, encode_answer(call[1], outcomes, turn.revision)))
         except Exception as error:  # noqa: BLE001 - as of a single command
             turn.undo(deed)

@@ -68,6 +68,10 @@ class Pages:
             await self._listener.drain(DRAIN_S)
             self._listening.close()
 
+    def begin(self, request: Request, response: Response) -> bool:  # noqa: ARG002 -- an Application
+        """Nothing here is asked so often."""
+        return False
+
     async def handle(self, request: Request, response: Response) -> None:
         """Answer a request."""
         page = self._pages.get(request.path)

@@ -33,6 +33,7 @@ from registry.commands.services import (
     CheckService,
     GetService,
     Heartbeat,
+    Heartbeats,
     RegisterService,
     RemoveService,
     UpdateService,
@@ -66,6 +67,7 @@ AnyCommand = (
     | RegisterService
     | UpdateService
     | Heartbeat
+    | Heartbeats
     | RemoveService
     | GetService
     | CheckService
@@ -93,6 +95,7 @@ __all__ = [
     "GetService",
     "HasBackendUrl",
     "Heartbeat",
+    "Heartbeats",
     "IncrementPending",
     "IncrementTotalRequests",
     "ListBackends",

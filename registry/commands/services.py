@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Annotated, Any
 
 import msgspec
-from msgspec import UNSET, UnsetType
+from msgspec import UNSET, Meta, UnsetType
 
 from registry.commands.base import Command
 from registry.state.service_records import ServiceName, ServicePort, ServiceText
+
+MAX_HEARTBEATS = 1_000
+"""So many at most come in one command: the owner does nothing else meanwhile."""
 
 
 class RegisterService(Command, frozen=True, tag=True):
@@ -50,6 +53,15 @@ class Heartbeat(Command, frozen=True, tag=True):
 
     name: ServiceName
     status: ServiceText | None = None
+
+
+class Heartbeats(Command, frozen=True, tag=True):
+    """Several services are alive, and that is all that is new of them. Result: the names that need one of their own.
+
+    Nothing is done for these: there is no service of this name, or the heartbeat makes it healthy again.
+    """
+
+    names: Annotated[list[ServiceName], Meta(max_length=MAX_HEARTBEATS)]
 
 
 class RemoveService(Command, frozen=True, tag=True):

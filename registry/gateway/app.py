@@ -125,6 +125,13 @@ class Gateway:
         except ActorsError as error:
             self._send_error(service_unavailable(f"The registry does not answer: {error}"), response)
 
+    def begin(self, request: Request, response: Response) -> bool:
+        """Take what services send all the time, and a handful of lines answers."""
+        if not self._services.begin(request, response):
+            return False
+        self._identify(response, request.header(b"x-request-id"))
+        return True
+
     def refuse(self, refusal: Refusal, response: Response) -> None:
         """Answer a client whose request cannot be handled."""
         if not response.fields:

@@ -45,7 +45,7 @@ def _scope(request: Request) -> dict[str, Any]:
         "raw_path": request.path,
         "query_string": query,
         "root_path": "",
-        "headers": request.headers,
+        "headers": list(request.headers),
         "client": None,
         "server": None,
     }

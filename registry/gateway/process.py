@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import logging
 import signal
 import socket
@@ -41,6 +42,7 @@ async def _serve(child: Child, start: GatewayStart) -> None:
     gateway.mount(control)
     with socket.socket(fileno=child.fds[0]) as listening:
         gateway.serve(listening)
+        gc.freeze()  # what was made for the start stays: the collector need not walk through it again and again
         child.ready()
         await stopped.wait()
         cut_off = await gateway.drain(start.drain_s)

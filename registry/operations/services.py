@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from msgspec import UNSET
 
 from registry import commands as c
-from registry.operations.calls import Call, none, operation, reader
+from registry.operations.calls import Call, all_checked, none, operation, reader
 from registry.state.service_records import ServiceView
 
 CHECK_TIMEOUT_S = 30.0
 """How long `check_service` waits unless told otherwise: longer than a probe may take."""
 
 _view = reader(ServiceView)
+_names = reader(list[str])
 
 
 class ServiceOperations:
@@ -104,6 +105,20 @@ class ServiceOperations:
             ServiceNotFound: There is none of this name; it must be registered again.
         """
         return Call(c.Heartbeat(name, status), none)
+
+    @operation
+    @staticmethod
+    def heartbeats(names: Sequence[str]) -> Call[list[str]]:
+        """Say of several services that they are alive, for the price of one message.
+
+        Args:
+            names: At most 1,000.
+
+        Returns:
+            Those for which nothing was done, and which need a `heartbeat` of their own: there is none of this name, or
+            it makes the service healthy again, which is a change by itself.
+        """
+        return Call(c.Heartbeats(list(all_checked("names", names, str))), _names)
 
     @operation
     @staticmethod

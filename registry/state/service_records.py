@@ -28,7 +28,7 @@ class ServiceRecord(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         hostname: Where it runs, as it says; a service often sends the same as `host`.
         url: Its base address, as it says.
         status: Its own word; only `running` counts as healthy.
-        timestamp: When it was registered.
+        timestamp: When it was registered; for the latest time unless its `BeatRecord` has a later one.
         metadata: Whatever else it says.
         health_status: What probes have found.
         is_healthy: Whether its status is `running` and its latest heartbeat young enough, as last looked at.
@@ -55,10 +55,12 @@ class BeatRecord(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fi
         wall_s: When it was, in seconds since 1970.
         lived_s: The same on the registry's own clock, which stands still while the registry is down; see
             `registry.state.lifetime`.
+        timestamp: When it was registered, if that was with the same words as before; else empty, and the record tells.
     """
 
     wall_s: float
     lived_s: float
+    timestamp: ServiceText = ""
 
 
 class BeatView(msgspec.Struct, frozen=True, array_like=True):
@@ -67,10 +69,12 @@ class BeatView(msgspec.Struct, frozen=True, array_like=True):
     Attributes:
         wall_s: When it was, in seconds since 1970.
         fresh_until_s: Instant on `CLOCK_MONOTONIC` from which on it is too old for a healthy service.
+        timestamp: As of a `BeatRecord`.
     """
 
     wall_s: float
     fresh_until_s: float
+    timestamp: str = ""
 
 
 class ServiceView(msgspec.Struct, frozen=True):
@@ -94,8 +98,8 @@ class ServiceView(msgspec.Struct, frozen=True):
     is_healthy: bool
 
     @classmethod
-    def of(cls, record: ServiceRecord, last_heartbeat: float, *, is_healthy: bool) -> ServiceView:
-        """The view of a record at one moment."""
+    def of(cls, record: ServiceRecord, beat: BeatRecord | BeatView, *, is_healthy: bool) -> ServiceView:
+        """The view of a service at one moment."""
         return cls(
             record.name,
             record.host,
@@ -103,8 +107,8 @@ class ServiceView(msgspec.Struct, frozen=True):
             record.hostname,
             record.url,
             record.status,
-            record.timestamp,
-            last_heartbeat,
+            beat.timestamp or record.timestamp,
+            beat.wall_s,
             record.health_status,
             record.metadata,
             is_healthy,

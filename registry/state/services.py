@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from datetime import UTC, datetime
 from functools import partial
 from typing import TYPE_CHECKING, Any, Protocol
@@ -95,7 +95,7 @@ class Services:
         record = self.require(name)
         beat = self.beats.get(name) or BeatRecord(context.wall_s, self._now_s(context))
         is_healthy = record.status == RUNNING and context.monotonic_s < self.fresh_until(beat)
-        return ServiceView.of(record, beat.wall_s, is_healthy=is_healthy)
+        return ServiceView.of(record, beat, is_healthy=is_healthy)
 
     def fresh_until(self, beat: BeatRecord) -> float:
         """The instant on `CLOCK_MONOTONIC` from which on a sign of life is too old for a healthy service.
@@ -131,14 +131,22 @@ class Services:
         Raises:
             InvalidField: The metadata cannot be stored.
         """
-        checked(record.metadata)
+        name = record.name
         if timestamp is None:
             timestamp = datetime.fromtimestamp(context.wall_s, UTC).isoformat()
+        before = self.records.get(name)
+        if before is not None and self._says_nothing_new(before, record):
+            self._beat(name, context, timestamp)
+            server = server_of(before)
+            if server is not None:
+                self.backends.settle(server, self._servers.of(server), context)
+            return self.view(name, context)
+        checked(record.metadata)
+        self._beat(name, context, "")
         record = msgspec.structs.replace(record, timestamp=timestamp, is_healthy=record.status == RUNNING)
-        self._beat(record.name, context)
         self._put(record, context, anew=True)
-        self._watcher.service_registered(record.name, context)
-        return self.view(record.name, context)
+        self._watcher.service_registered(name, context)
+        return self.view(name, context)
 
     def update(self, name: str, context: Context, **values: Any) -> ServiceView:
         """Change what is given, which is a sign of life; raises `ServiceNotFound` or `InvalidField`."""
@@ -159,6 +167,17 @@ class Services:
         is_healthy = status == RUNNING
         if is_healthy is not record.is_healthy or status != record.status:
             self._put(msgspec.structs.replace(record, status=status, is_healthy=is_healthy), context)
+
+    def heartbeats(self, names: Iterable[str], context: Context) -> list[str]:
+        """Several services give a sign of life that changes nothing else; returns those of which that is not so."""
+        others = []
+        for name in names:
+            record = self.records.get(name)
+            if record is None or record.is_healthy is not (record.status == RUNNING):
+                others.append(name)
+            else:
+                self._beat(name, context)
+        return others
 
     def remove(self, name: str, context: Context) -> None:
         """Forget a service, and the backend that only it has named; raises `ServiceNotFound`."""
@@ -188,8 +207,21 @@ class Services:
         health = ServiceHealth.HEALTHY if healthy else ServiceHealth.UNHEALTHY
         self._put(msgspec.structs.replace(record, health_status=health, is_healthy=is_healthy), context)
 
-    def _beat(self, name: str, context: Context) -> None:
-        self.beats.put(name, BeatRecord(context.wall_s, self._now_s(context)))
+    def _beat(self, name: str, context: Context, timestamp: str | None = None) -> None:
+        """Note a sign of life; and when it was registered, unless that stays as it is."""
+        if timestamp is None:
+            before = self.beats.get(name)
+            timestamp = "" if before is None else before.timestamp
+        self.beats.put(name, BeatRecord(context.wall_s, self._now_s(context), timestamp))
+
+    @staticmethod
+    def _says_nothing_new(before: ServiceRecord, said: ServiceRecord) -> bool:
+        """Whether a service that is registered again differs in nothing but the time."""
+        healthy = said.status == RUNNING
+        return _alike(
+            before,
+            msgspec.structs.replace(said, timestamp=before.timestamp, revision=before.revision, is_healthy=healthy),
+        )
 
     def _put(self, record: ServiceRecord, context: Context, *, anew: bool = False) -> None:
         """Note a durable change, unless it changes nothing; `anew` looks after the backend in any case."""
@@ -217,7 +249,7 @@ class Services:
         stopped_s = self._lifetime.tick(context, note=len(self.records) > 0)
         if stopped_s:
             for name, beat in self.beats.items():
-                self.beats.put(name, BeatRecord(beat.wall_s, min(beat.lived_s + stopped_s, now_s)))
+                self.beats.put(name, BeatRecord(beat.wall_s, min(beat.lived_s + stopped_s, now_s), beat.timestamp))
         if not self._repaired:
             # What was counted as the machine went down may be missing, or be left over.
             for name in [name for name in self.records if name not in self.beats]:

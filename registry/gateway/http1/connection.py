@@ -10,6 +10,7 @@ from typing import Protocol, cast
 import structlog
 
 from registry.gateway.http1.deadlines import NEVER, Deadlines
+from registry.gateway.http1.heads import Heads
 from registry.gateway.http1.limits import ServerLimits
 from registry.gateway.http1.messages import Refusal, Request
 from registry.gateway.http1.request_reader import RequestReader
@@ -27,6 +28,12 @@ class Application(Protocol):
     async def handle(self, request: Request, response: Response) -> None:
         """Answer `request`. Cancelled at once when the client leaves, whatever it waits for."""
 
+    def begin(self, request: Request, response: Response) -> bool:
+        """Take a request that is answered without a task of its own: now, or whenever the answer is known.
+
+        Nothing else of the client is answered until then. False: it shall be handled as others are.
+        """
+
     def refuse(self, refusal: Refusal, response: Response) -> None:
         """Answer, whole and without waiting, a client whose request cannot be handled."""
 
@@ -42,6 +49,7 @@ class ClientConnection(asyncio.Protocol):
         limits: What the client may send and how long it may take.
         deadlines: Calls `expire` when `deadline` has passed.
         members: The open connections, in which this one enters and removes itself.
+        heads: What the clients have sent before.
 
     Attributes:
         deadline: When the client is given up on, on the event loop's clock.
@@ -53,13 +61,14 @@ class ClientConnection(asyncio.Protocol):
         limits: ServerLimits,
         deadlines: Deadlines,
         members: set[ClientConnection],
+        heads: Heads,
     ) -> None:
         self._application = application
         self._limits = limits
         self._deadlines = deadlines
         self._members = members
         self._loop = asyncio.get_running_loop()
-        self._reader = RequestReader(limits, self._deliver)
+        self._reader = RequestReader(limits, self._deliver, heads)
         self._queue: deque[Request | Refusal] = deque()
         self._wake: asyncio.Future[None] | None = None
         self._response: Response | None = None
@@ -130,6 +139,8 @@ class ClientConnection(asyncio.Protocol):
         """The client has caught up."""
         self._write_paused = False
         self.deadline = NEVER
+        if self._response is None and not self._queue:
+            self._expect_request()
         if self._flow is not None:
             self._flow.resume()
         if self._drained is not None and not self._drained.done():
@@ -190,12 +201,39 @@ class ClientConnection(asyncio.Protocol):
     # One request after the other.
 
     def _deliver(self, request: Request | Refusal) -> None:
-        self._queue.append(request)
         self.deadline = NEVER
+        if isinstance(request, Request) and self._begin(request):
+            return
+        self._queue.append(request)
         if len(self._queue) >= self._limits.max_pipelined and not self._read_paused:
             self._read_paused = True
             self._transport.pause_reading()
-        if self._wake is not None and not self._wake.done():
+        if self._response is None and self._wake is not None and not self._wake.done():
+            self._wake.set_result(None)
+
+    def _begin(self, request: Request) -> bool:
+        """Let the application answer without the task, which is not worth its while for the shortest answers."""
+        if self._response is not None or self._queue or self._write_paused:
+            return False  # it waits for its turn
+        response = self._response_to(request)
+        self._response = response
+        if not self._application.begin(request, response):
+            self._response = None
+            return False
+        if response.complete:
+            self._begun_is_done()
+        else:
+            response.on_complete = self._begun_is_done
+        return True
+
+    def _begun_is_done(self) -> None:
+        response, self._response = self._response, None
+        assert response is not None  # noqa: S101 - this is called once for each
+        if not response.keep_alive or self._draining:
+            self._close()
+        elif not self._queue:
+            self._expect_request()
+        elif self._wake is not None and not self._wake.done():
             self._wake.set_result(None)
 
     def _refuse(self, refusal: Refusal) -> None:
@@ -223,10 +261,7 @@ class ClientConnection(asyncio.Protocol):
         self._close()
 
     async def _answer(self, request: Request) -> bool:
-        keep_alive = request.keep_alive and not self._draining
-        response = self._new_response(
-            head_only=request.method == b"HEAD", http_1_0=request.http_1_0, keep_alive=keep_alive
-        )
+        response = self._response_to(request)
         self._response = response
         try:
             await self._application.handle(request, response)
@@ -244,6 +279,13 @@ class ClientConnection(asyncio.Protocol):
                 refusal = Refusal(HTTPStatus.INTERNAL_SERVER_ERROR, reason, request.path)
                 self._application.refuse(refusal, response)
         return response.keep_alive and not self._draining
+
+    def _response_to(self, request: Request) -> Response:
+        return self._new_response(
+            head_only=request.method == b"HEAD",
+            http_1_0=request.http_1_0,
+            keep_alive=request.keep_alive and not self._draining,
+        )
 
     def _new_response(self, *, head_only: bool, http_1_0: bool = False, keep_alive: bool = False) -> Response:
         return Response(self, head_only=head_only, http_1_0=http_1_0, keep_alive=keep_alive)

@@ -10,6 +10,7 @@ import structlog
 
 from registry.gateway.http1.connection import Application, ClientConnection
 from registry.gateway.http1.deadlines import Deadlines
+from registry.gateway.http1.heads import Heads
 from registry.gateway.http1.limits import ServerLimits
 
 # Nothing can be accepted for want of descriptors or memory: trying again at once would only burn the
@@ -38,6 +39,7 @@ class Listener:
         self._deadlines = deadlines
         self._loop = asyncio.get_running_loop()
         self._connections: set[ClientConnection] = set()
+        self._heads = Heads()
         self._welcoming: set[asyncio.Task[None]] = set()
         self._socket: socket.socket | None = None
         self._draining = False
@@ -121,4 +123,4 @@ class Listener:
             client.close()  # gone before it was welcomed
 
     def _connection(self) -> ClientConnection:
-        return ClientConnection(self._application, self._limits, self._deadlines, self._connections)
+        return ClientConnection(self._application, self._limits, self._deadlines, self._connections, self._heads)

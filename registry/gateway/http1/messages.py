@@ -3,13 +3,20 @@
 from __future__ import annotations
 
 from http import HTTPStatus
+from typing import Any
 
 Fields = list[tuple[bytes, bytes]]
 """Header fields in order, names in lower case (they mean the same in any case, RFC 9110 section 5.1)."""
 
 
+SPECIAL = frozenset({b"expect", b"transfer-encoding", b"upgrade"})
+"""Fields that say how a request is sent rather than what is asked."""
+
+
 class Request:
     """One whole request: the body was read before anybody is asked to answer.
+
+    Nobody changes it but for its note: the next one that says the same may be the very same object.
 
     Attributes:
         method: As sent, for example `b"POST"`.
@@ -21,7 +28,7 @@ class Request:
         keep_alive: Whether the client is ready to send another request on this connection.
     """
 
-    __slots__ = ("body", "headers", "http_1_0", "keep_alive", "method", "path", "target")
+    __slots__ = ("_first", "_like", "_note", "body", "headers", "http_1_0", "keep_alive", "method", "path", "target")
 
     def __init__(
         self,
@@ -37,9 +44,12 @@ class Request:
         self.target = target
         self.path = target.partition(b"?")[0]
         self.headers = headers
+        self._first = dict(reversed(headers))
         self.body = body
         self.http_1_0 = http_1_0
         self.keep_alive = keep_alive
+        self._note: Any = None
+        self._like: Request | None = None
 
     def header(self, name: bytes) -> bytes | None:
         """Return the first value of a header field.
@@ -47,10 +57,42 @@ class Request:
         Args:
             name: In lower case.
         """
-        for field, value in self.headers:
-            if field == name:
-                return value
-        return None
+        return self._first.get(name)
+
+    @property
+    def note(self) -> Any:
+        """Whatever the application has found out from the head, and need not find out again when it comes again."""
+        return (self._like or self)._note
+
+    @note.setter
+    def note(self, note: Any) -> None:
+        (self._like or self)._note = note
+
+    @property
+    def is_plain(self) -> bool:
+        """Whether it is like most: of this version of HTTP, with another one to follow, and its body as it stands."""
+        return self.keep_alive and not self.http_1_0 and self._first.keys().isdisjoint(SPECIAL)
+
+    def without_body(self) -> Request:
+        """The head alone."""
+        head = self.with_body(b"")
+        head._like = None  # noqa: SLF001 - of the same class
+        return head
+
+    def with_body(self, body: bytes) -> Request:
+        """Another request with the same head."""
+        request = Request.__new__(Request)
+        request.method = self.method
+        request.target = self.target
+        request.path = self.path
+        request.headers = self.headers
+        request._first = self._first  # noqa: SLF001 - of the same class
+        request.body = body
+        request.http_1_0 = self.http_1_0
+        request.keep_alive = self.keep_alive
+        request._note = None  # noqa: SLF001 - of the same class
+        request._like = self._like or self  # noqa: SLF001 - of the same class
+        return request
 
 
 class Refusal(Exception):

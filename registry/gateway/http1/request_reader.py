@@ -7,6 +7,7 @@ from http import HTTPStatus
 
 import httptools
 
+from registry.gateway.http1.heads import Heads
 from registry.gateway.http1.limits import ServerLimits
 from registry.gateway.http1.messages import Fields, Refusal, Request
 
@@ -22,6 +23,7 @@ class RequestReader:
     Args:
         limits: What a client may send.
         deliver: Called with each whole request, in order, from within `feed`.
+        heads: What other connections have sent before.
 
     Attributes:
         in_request: Whether a request has begun and is not whole yet.
@@ -30,15 +32,18 @@ class RequestReader:
     """
 
     __slots__ = (
-        "_body", "_body_bytes", "_deliver", "_expects", "_framing_bytes", "_head_bytes", "_headers", "_in_head",
-        "_limits", "_number", "_parser", "_refusal", "_target", "finished", "in_request", "wants_continue",
+        "_body", "_body_bytes", "_deliver", "_expects", "_framing_bytes", "_head_bytes", "_headers", "_heads",
+        "_in_head", "_latest", "_limits", "_number", "_parser", "_refusal", "_target", "finished", "in_request",
+        "wants_continue",
     )  # fmt: skip
 
-    def __init__(self, limits: ServerLimits, deliver: Callable[[Request], None]) -> None:
+    def __init__(self, limits: ServerLimits, deliver: Callable[[Request], None], heads: Heads | None = None) -> None:
         self._limits = limits
+        self._heads = heads or Heads()
         self._deliver = deliver
         self._parser = httptools.HttpRequestParser(self)
         self._refusal: Refusal | None = None
+        self._latest: Request | None = None
         self._number = 0
         self.finished = False
         self.on_message_begin()
@@ -62,6 +67,20 @@ class RequestReader:
         """
         if self.finished:
             return
+        if self.in_request:
+            self._parse(data)
+            return
+        recalled = self._heads.recall(data)
+        if recalled is not None:
+            self._deliver(recalled)
+            return
+        number = self._number
+        self._parse(data)
+        request, self._latest = self._latest, None
+        if request is not None and self._number == number + 1 and not self.in_request:
+            self._heads.keep(data, request)
+
+    def _parse(self, data: bytes) -> None:
         begun = self._number if self.in_request else 0
         in_body = 0 if self._in_head else begun
         body_before = self._body_bytes
@@ -152,6 +171,7 @@ class RequestReader:
         )
         # An idle connection must not hold on to the largest body it ever saw.
         self._body = []
+        self._latest = request
         self._deliver(request)
 
     def _ignore_upgrade(self, rest: bytes) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from email.utils import formatdate
 from http import HTTPStatus
 from typing import Protocol
@@ -56,10 +56,12 @@ class Response:
         started: Whether the head has been sent.
         complete: Whether the whole answer has been sent.
         keep_alive: Whether the connection stays open after this answer.
+        on_complete: Called by `send` once the whole answer has been sent, if anything shall be.
     """
 
     __slots__ = (
-        "_chunked", "_head_only", "_http_1_0", "_sink", "complete", "fields", "keep_alive", "started", "status",
+        "_chunked", "_head_only", "_http_1_0", "_sink", "complete", "fields", "keep_alive", "on_complete", "started",
+        "status",
     )  # fmt: skip
 
     def __init__(self, sink: Sink, *, head_only: bool, http_1_0: bool, keep_alive: bool) -> None:
@@ -72,6 +74,7 @@ class Response:
         self.status = 0
         self.started = False
         self.complete = False
+        self.on_complete: Callable[[], None] | None = None
 
     def send(self, status: int, headers: Iterable[tuple[bytes, bytes]], body: bytes = b"") -> None:
         """Send the whole answer.
@@ -91,6 +94,8 @@ class Response:
         else:
             self._sink.write(head)
             self._sink.write(body)
+        if self.on_complete is not None:
+            self.on_complete()
 
     def start(self, status: int, headers: Iterable[tuple[bytes, bytes]], *, length: int | None = None) -> None:
         """Send the head of an answer whose body comes in parts.
@@ -141,21 +146,28 @@ class Response:
     def _head(self, status: int, headers: Iterable[tuple[bytes, bytes]], framing: bytes) -> bytes:
         self.status = status
         self.started = True
-        lines = [STATUS_LINES.get(status) or b"HTTP/1.1 %d Unknown\r\n" % status]
-        dated = False
-        for name, value in headers:
-            dated = dated or name == b"date"
-            lines.append(b"%b: %b\r\n" % (name, value))
-        if not dated:
-            lines.append(date_line(int(time.time())))
-        lines.append(framing)
-        lines.append(self.fields)
+        start, dated = _start(status, headers) if isinstance(headers, tuple) else _start_of(status, headers)
+        date = b"" if dated else date_line(int(time.time()))
+        connection = b""
         if not self.keep_alive:
-            lines.append(b"connection: close\r\n")
+            connection = b"connection: close\r\n"
         elif self._http_1_0:
-            lines.append(b"connection: keep-alive\r\n")
-        lines.append(b"\r\n")
-        return b"".join(lines)
+            connection = b"connection: keep-alive\r\n"
+        return b"%b%b%b%b%b\r\n" % (start, date, framing, self.fields, connection)
+
+
+def _start_of(status: int, headers: Iterable[tuple[bytes, bytes]]) -> tuple[bytes, bool]:
+    """The status line and these fields; and whether the date is among them."""
+    lines = [STATUS_LINES.get(status) or b"HTTP/1.1 %d Unknown\r\n" % status]
+    dated = False
+    for name, value in headers:
+        dated = dated or name == b"date"
+        lines.append(b"%b: %b\r\n" % (name, value))
+    return b"".join(lines), dated
+
+
+_start = functools.lru_cache(maxsize=64)(_start_of)
+"""The same, kept: who gives a tuple gives it often."""
 
 
 @functools.lru_cache(maxsize=1)

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Protocol, TypeVar
 
+from actors.errors import ActorsError
 from registry.metrics import Metrics
 from registry.operations import Call
 from registry.state.service_records import BeatView, ServiceRecord, ServiceView
@@ -46,11 +47,14 @@ class ServicesRegistry(KeepsServices, Protocol):
     async def sync(self) -> None:
         """Wait until the copy has all that the owner had when it was asked."""
 
-    async def perform(self, call: Call[T]) -> T:
-        """Do an operation: registrations and heartbeats, of which there are many."""
+    def perform_then(self, call: Call[T], then: Callable[[T | ActorsError], None]) -> None:
+        """Do an operation and tell its result or error."""
 
-    async def batch(self, calls: Sequence[Call[Any]]) -> list[Any]:
-        """Do several operations; in place of the result of one that was refused stands its error."""
+    def batch_then(self, calls: Sequence[Call[Any]], then: Callable[[list[Any] | ActorsError], None]) -> None:
+        """Do several operations and tell their results; in place of one that was refused stands its error."""
+
+    async def perform(self, call: Call[T]) -> T:
+        """Do an operation."""
 
     async def update_service(
         self,

@@ -29,6 +29,22 @@ RULES: dict[str, tuple[Any, str]] = {
 _decode = msgspec.json.Decoder().decode
 
 
+class _Registration(msgspec.Struct, forbid_unknown_fields=True):
+    """A registration as it should be. Of any other, and of one with more in it, is said in words what is wrong."""
+
+    name: ServiceName
+    host: ServiceText
+    port: ServicePort
+    hostname: ServiceText
+    url: ServiceText
+    status: ServiceText
+    metadata: dict[str, Any] | None = None
+    timestamp: ServiceText | None = None
+
+
+_decode_registration = msgspec.json.Decoder(_Registration).decode
+
+
 def registration(body: bytes) -> dict[str, Any]:
     """Read who is to be registered.
 
@@ -38,6 +54,14 @@ def registration(body: bytes) -> dict[str, Any]:
     Raises:
         ErrorAnswer: The body is none of a registration: 400 or 413.
     """
+    _check_length(body)
+    try:
+        return msgspec.structs.asdict(_decode_registration(body))
+    except UNDECODABLE:
+        return _by_hand(body)
+
+
+def _by_hand(body: bytes) -> dict[str, Any]:
     sent = _decoded(body)
     missing = next((field for field in REQUIRED if field not in sent), None)
     if missing is not None:

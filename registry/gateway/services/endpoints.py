@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Awaitable, Callable
 from http import HTTPStatus
 
@@ -13,14 +14,18 @@ from registry.gateway.origin import SAFE_METHODS, OriginPolicy, refuse_page
 from registry.gateway.services import wire
 from registry.gateway.services.asked import ServicesRegistry
 from registry.gateway.services.bodies import heartbeat_status, registration, update
-from registry.gateway.services.gathering import Gathering
+from registry.gateway.services.heartbeats import Heartbeats
 from registry.gateway.services.listing import Listing
 from registry.gateway.services.queries import MAX_NAME_CHARS, name_in, wanted_in
 from registry.gateway.services.refused import RETRY_SOON, ErrorAnswer, not_found, refused_by_registry
+from registry.gateway.services.registrations import Registrations, registered
 from registry.operations import Operations
 
 SERVICES = b"/services"
 BELOW = b"/services/"
+PLAIN_HEARTBEAT = re.compile(rb"/services/([!#$&-.0-~]{1,1024})/heartbeat")
+"""The name stands in the path as it is: visible ASCII without slash, percent sign and quotation mark."""
+
 ALONE = frozenset({SERVICES, b"/health", b"/stats"})
 
 GATHERED_BYTES = 16 * 1024
@@ -52,7 +57,8 @@ class ServiceEndpoints:
         self._origins = origins
         self._key = AdminKey(admin_key)
         self._listing = Listing(registry)
-        self._gathering = Gathering(registry)
+        self._heartbeats = Heartbeats(registry, self._refused)
+        self._registrations = Registrations(registry, self._refused)
         self._checks = 0
         self._alone: dict[bytes, dict[bytes, Answerer]] = {
             SERVICES: {b"GET": self._list, b"HEAD": self._list, b"POST": self._register},
@@ -73,7 +79,48 @@ class ServiceEndpoints:
         except ErrorAnswer as error:
             self.refuse(error, response)
         except ActorsError as error:
-            self.refuse(refused_by_registry(error), response)
+            self._refused(error, response)
+
+    def _refused(self, error: ActorsError, response: Response) -> None:
+        self.refuse(refused_by_registry(error), response)
+
+    def begin(self, request: Request, response: Response) -> bool:
+        """Take a heartbeat or a registration as most of them are; whatever is odd about it is for `answer`.
+
+        Returns:
+            Whether it was taken: then `response` is sent now, or when the owner has answered.
+        """
+        usual = request.note
+        if usual is None:
+            request.note = usual = self._usual(request)
+        if not usual:
+            return False
+        if request.body:
+            return self._take(request, response)
+        self._heartbeats.hear(usual, response)
+        return True
+
+    def _usual(self, request: Request) -> str:
+        """Of a heartbeat without a body the name, of a registration its path, and of anything else nothing."""
+        path = request.path
+        found = PLAIN_HEARTBEAT.fullmatch(path)
+        if not (path == SERVICES and request.body) and not (found and not request.body):
+            return ""
+        if request.method != b"POST" or refuse_page(self._origins, request, guards_reads=True) is not None:
+            return ""
+        if self._key.refuse(request.header(b"authorization")) is not None:
+            return ""
+        return (found[1] if found else path).decode()
+
+    def _take(self, request: Request, response: Response) -> bool:
+        """Take a registration; False for one that is long, or wrong."""
+        if len(request.body) > GATHERED_BYTES:
+            return False
+        try:
+            self._registrations.take(registration(request.body), response)
+        except (ErrorAnswer, ActorsError):
+            return False
+        return True
 
     def refuse(self, error: ErrorAnswer, response: Response) -> None:
         """Answer with an error, and count it."""
@@ -123,11 +170,7 @@ class ServiceEndpoints:
 
     async def _register(self, request: Request, response: Response) -> None:
         register = Operations.register_service.call(**registration(request.body))
-        if len(request.body) > GATHERED_BYTES:
-            service = await self._registry.perform(register)
-        else:
-            service = await self._gathering.perform(register)
-        wire.send(response, wire.done_with(service.name, "registered", service), HTTPStatus.CREATED)
+        registered(await self._registry.perform(register), response)
 
     async def _health(self, request: Request, response: Response) -> None:  # noqa: ARG002 -- an Answerer
         await self._registry.sync()
@@ -162,7 +205,7 @@ class ServiceEndpoints:
         except ErrorAnswer:
             await self._require(name)
             raise
-        await self._gathering.perform(Operations.heartbeat.call(name, status))
+        await self._registry.perform(Operations.heartbeat.call(name, status))
         wire.send(response, wire.heard())
 
     async def _check(self, request: Request, response: Response, name: str) -> None:  # noqa: ARG002 -- a NamedAnswerer

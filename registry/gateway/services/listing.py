@@ -53,7 +53,7 @@ class Listing:
                 continue
             kept = rendered.get(name)
             if kept is None or kept.beat is not beat or kept.record is not record or kept.is_healthy is not is_healthy:
-                json = _encode(ServiceView.of(record, beat.wall_s, is_healthy=is_healthy))
+                json = _encode(ServiceView.of(record, beat, is_healthy=is_healthy))
                 kept = rendered[name] = Rendered(record, beat, is_healthy, json)
             found.append(kept.json)
         if len(rendered) > len(records):

@@ -12,7 +12,7 @@ import msgspec
 from registry.gateway.http1.response import Response
 from registry.state.service_records import ServiceRecord, ServiceView
 
-JSON = [(b"content-type", b"application/json")]
+JSON = ((b"content-type", b"application/json"),)
 PART_BYTES = 256 * 1024
 """A longer list goes out in parts of about this size, so that what a slow reader holds up is not copied for it."""
 
