@@ -229,7 +229,7 @@ class AsyncRegistry(Operations, AsyncFace):
             then: Called once, with what `perform` returns or raises; it must not raise anything.
         """
 
-        def read(outcome: msgspec.Raw | CallError) -> None:
+        def read(outcome: msgspec.Raw | ActorsError) -> None:
             then(call.read(outcome) if isinstance(outcome, msgspec.Raw) else outcome)
 
         self._client.ask_then(call.command, read, timeout=call.timeout, changes=call.changes)

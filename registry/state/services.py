@@ -36,7 +36,10 @@ class Watcher(Protocol):
     """Who decides what is probed and when; `registry.state.health.Health` does."""
 
     def service_registered(self, name: str, context: Context) -> None:
-        """A service was registered, for the first time or anew."""
+        """A service was registered, for the first time or in other words than before."""
+
+    def service_repeated(self, name: str, context: Context) -> None:
+        """A service was registered again in the same words."""
 
     def service_removed(self, name: str, context: Context) -> None:
         """A service was removed, by somebody or because it was silent for too long."""
@@ -137,6 +140,7 @@ class Services:
         before = self.records.get(name)
         if before is not None and self._says_nothing_new(before, record):
             self._beat(name, context, timestamp)
+            self._watcher.service_repeated(name, context)
             server = server_of(before)
             if server is not None:
                 self.backends.settle(server, self._servers.of(server), context)

@@ -62,11 +62,14 @@ class Request:
     @property
     def note(self) -> Any:
         """Whatever the application has found out from the head, and need not find out again when it comes again."""
-        return (self._like or self)._note
+        return self._note if self._like is None else self._like.note
 
     @note.setter
     def note(self, note: Any) -> None:
-        (self._like or self)._note = note
+        if self._like is None:
+            self._note = note
+        else:
+            self._like.note = note
 
     @property
     def is_plain(self) -> bool:
@@ -91,7 +94,7 @@ class Request:
         request.http_1_0 = self.http_1_0
         request.keep_alive = self.keep_alive
         request._note = None  # noqa: SLF001 - of the same class
-        request._like = self._like or self  # noqa: SLF001 - of the same class
+        request._like = self if self._like is None else self._like  # noqa: SLF001 - of the same class
         return request
 
 

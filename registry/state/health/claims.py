@@ -55,11 +55,13 @@ class Claims:
         self.records.delete(number)
         return claim
 
-    def void(self, aim: Aim) -> None:
-        """What is found of this target is of no interest any more."""
+    def void(self, aim: Aim) -> bool:
+        """What is found of this target is of no interest any more; whether anybody was about to find something."""
         number = self._of_aim.get(aim)
-        if number is not None:
-            self.records.delete(number)
+        if number is None:
+            return False
+        self.records.delete(number)
+        return True
 
     def end_session(self, session: int) -> None:
         """Take back the claims of a session."""

@@ -74,6 +74,10 @@ class Health:
         """A service was registered, or anew."""
         self.of_services.registered(name, context)
 
+    def service_repeated(self, name: str, context: Context) -> None:
+        """A service was registered again in the same words."""
+        self.of_services.repeated(name, context)
+
     def service_removed(self, name: str, context: Context) -> None:
         """A service was removed; those who wait for what is found of it are refused."""
         self.of_services.removed(name, context)

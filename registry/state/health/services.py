@@ -96,6 +96,11 @@ class ServiceProbes:
         self._claims.void((Target.SERVICE, name))
         self.courses.put(name, ServiceCourse(context.monotonic_s + self._pace.interval_s))
 
+    def repeated(self, name: str, context: Context) -> None:
+        """A service was registered again in the same words: who does that all the time is probed all the same."""
+        if self._claims.void((Target.SERVICE, name)):
+            self.registered(name, context)
+
     def removed(self, name: str, context: Context) -> None:
         """A service was removed."""
         self._claims.void((Target.SERVICE, name))

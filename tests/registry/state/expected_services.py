@@ -32,6 +32,7 @@ class Service(msgspec.Struct):
         said: What its sender said, by field.
         beat_s: Its latest sign of life on the registry's own clock.
         beat_wall_s: The same in seconds since 1970.
+        timestamp: When it was registered.
         health_status: What probes have found.
         noted: Whether it is noted as healthy.
     """
@@ -39,6 +40,7 @@ class Service(msgspec.Struct):
     said: dict[str, Any]
     beat_s: float
     beat_wall_s: float
+    timestamp: str
     health_status: str = "unknown"
     noted: bool = False
 

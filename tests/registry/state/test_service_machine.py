@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import tempfile
 from collections.abc import Callable
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -89,8 +90,8 @@ class ServiceMachine(ExpectedServices, RuleBasedStateMachine):
         return name in self.services
 
     def changed(self, before: Service, after: Service) -> None:
-        """A change takes a revision if it is one of anything but the heartbeat."""
-        old, new = (msgspec.structs.replace(one, beat_s=0.0, beat_wall_s=0.0) for one in (before, after))
+        """A change takes a revision if it is one of anything but the heartbeat and the time of the registration."""
+        old, new = (msgspec.structs.replace(one, beat_s=0.0, beat_wall_s=0.0, timestamp="") for one in (before, after))
         self.revision += msgspec.json.encode(old) != msgspec.json.encode(new)
 
     # -- what services do --------------------------------------------------------------------------------------
@@ -104,10 +105,9 @@ class ServiceMachine(ExpectedServices, RuleBasedStateMachine):
             "hostname": "hn",
             "url": url,
             "status": status,
-            "timestamp": stamp or self.life.actor.services.require(name).timestamp,
             "metadata": metadata,
         }
-        service = Service(said, 0.0, 0.0)
+        service = Service(said, 0.0, 0.0, stamp or datetime.fromtimestamp(self.wall_s, UTC).isoformat())
         self.heard_of(service, self.wall_s)
         before = self.services.get(name)
         if before is None:
@@ -115,6 +115,13 @@ class ServiceMachine(ExpectedServices, RuleBasedStateMachine):
         else:
             self.changed(before, service)
         self.services[name] = service
+
+    @rule(name=names, stamp=st.none() | st.just("now"))
+    def register_again(self, name: str, stamp: str | None) -> None:
+        """In the same words."""
+        if name in self.services:
+            said = self.services[name].said
+            self.register(name, said["url"], said["status"], said["metadata"], stamp)
 
     @rule(
         name=names,
@@ -141,6 +148,19 @@ class ServiceMachine(ExpectedServices, RuleBasedStateMachine):
                 service.said["status"] = status
             self.heard_of(service, self.wall_s)
             self.changed(before, service)
+
+    @rule(several=st.lists(names))
+    def heartbeats(self, several: list[str]) -> None:
+        """Those of which a heartbeat changes something, and those that nobody knows, are left to one of their own."""
+        left = self.tell(c.Heartbeats(several))
+        expected = []
+        for name in several:
+            service = self.services.get(name)
+            if service is None or service.noted != (service.said["status"] == "running"):
+                expected.append(name)
+            else:
+                self.heard_of(service, self.wall_s)
+        assert left == expected
 
     @rule(name=names)
     def remove(self, name: str) -> None:
@@ -293,6 +313,7 @@ class ServiceMachine(ExpectedServices, RuleBasedStateMachine):
             for of in (record, view):
                 assert {field: getattr(of, field) for field in service.said} == service.said
                 assert of.health_status == service.health_status
+            assert view.timestamp == service.timestamp
             assert record.is_healthy == service.noted
             assert (view.is_healthy, view.last_heartbeat) == (self.is_healthy(service), service.beat_wall_s)
 

@@ -9,7 +9,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from actors.errors import StorageUnavailable
+from actors.errors import CommandInvalid, StorageUnavailable
 from registry import commands as c
 from registry.errors import InvalidField, ServiceNotFound
 from registry.state.service_metadata import MAX_DEPTH
@@ -57,6 +57,53 @@ def test_registering_again_replaces_everything_but_the_place() -> None:
     assert (view.host, view.metadata, view.timestamp) == ("other", {}, "2025-06-15T15:06:40+00:00")
     life.next_owner()
     assert names(life) == ["a", "b", "c"]
+
+
+def test_registering_again_in_the_same_words_is_a_heartbeat(tmp_path: Path) -> None:
+    """It is no change in the history, but the time of registration is the new one and outlives all that follows."""
+    path = tmp_path / "registry.db"
+    life = Life(Flaky(path))
+    life.do(service("s", metadata={"n": 1}))
+    revision = life.engine.turn.revision
+    life.clock.advance(7.0)
+    view = msgspec.convert(life.do(service("s", metadata={"n": 1})), ServiceView)
+    assert (view.timestamp, view.last_heartbeat) == ("2025-06-15T15:06:47+00:00", 1_750_000_007.0)
+    life.do(c.Heartbeat("s"))
+    life.do(c.Heartbeats(["s"]))
+    assert life.engine.turn.revision == revision
+    life.next_owner(Flaky(path))
+    assert get(life, "s").timestamp == view.timestamp
+    life.engine.close()
+    life.next_system(Flaky(path))
+    life.join(2)
+    assert msgspec.convert(life.do(c.GetService("s"), 2), ServiceView).timestamp == view.timestamp
+    life.do(service("s", metadata={"n": 1.0}, timestamp="then"), 2)
+    assert life.engine.turn.revision == revision + 1
+    assert msgspec.convert(life.do(c.GetService("s"), 2), ServiceView).timestamp == "then"
+
+
+def test_several_heartbeats_at_once() -> None:
+    """They cost no change; who is unknown, or would become healthy by it, is handed back and nothing was done."""
+    life = Life()
+    for name in ("a", "b", "stopped", "silent"):
+        life.do(service(name))
+    life.do(c.Heartbeat("stopped", "stopped"))
+    life.live(100.0)
+    life.do(c.Heartbeats(["a", "b"]))
+    life.live(30.0)
+    before = get(life, "silent")
+    revision = life.engine.turn.revision
+    assert not before.is_healthy
+    assert life.do(c.Heartbeats(["a", "nobody", "silent", "stopped", "b"])) == ["nobody", "silent"]
+    assert [get(life, name).last_heartbeat for name in ("a", "b", "stopped")] == [life.clock.wall()] * 3
+    assert get(life, "silent") == before
+    assert life.engine.turn.revision == revision
+
+
+def test_too_many_heartbeats_at_once() -> None:
+    """The owner does nothing else meanwhile, so there is a limit."""
+    with pytest.raises(CommandInvalid, match="1000"):
+        Life().do(c.Heartbeats(["s"] * 1_001))
 
 
 def test_order_outlives_everything_but_the_file(tmp_path: Path) -> None:

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from typing import Any, TypeVar, cast
 
 import msgspec
 
+from actors.errors import ActorsError
 from registry import commands as c
 from registry.errors import ServiceNotFound
 from registry.kinds import ServiceHealth
@@ -53,6 +54,7 @@ class FakeServices:
         self.answering: set[str] = set()
         self.calls: list[tuple[str, dict[str, Any]]] = []
         self.services_failure: Exception | None = None
+        self._tasks: list[asyncio.Task[None]] = []
         self.probe_allowed = asyncio.Event()
         self.probe_allowed.set()
 
@@ -62,13 +64,34 @@ class FakeServices:
         self.copy.beats = dict(self.heard)
 
     async def perform(self, call: Call[T]) -> T:
-        command: Any = msgspec.msgpack.decode(call.command, type=c.RegisterService | c.Heartbeat)
-        if isinstance(command, c.RegisterService):
-            return cast("T", self._register(command))
-        return cast("T", self._heartbeat(command))
+        command: Any = msgspec.msgpack.decode(call.command, type=c.RegisterService | c.Heartbeat | c.Heartbeats)
+        match command:
+            case c.RegisterService():
+                return cast("T", self._register(command))
+            case c.Heartbeats():
+                return cast("T", self._heartbeats(command))
+            case _:
+                return cast("T", self._heartbeat(command))
 
-    async def batch(self, calls: Sequence[Call[Any]]) -> list[Any]:
-        return await asyncio.gather(*map(self.perform, calls), return_exceptions=True)
+    def perform_then(self, call: Call[T], then: Callable[[T | ActorsError], None]) -> None:
+        self._tell(self.perform(call), then)
+
+    def batch_then(self, calls: Sequence[Call[Any]], then: Callable[[list[Any] | ActorsError], None]) -> None:
+        async def batch() -> list[Any]:
+            return await asyncio.gather(*map(self.perform, calls), return_exceptions=True)
+
+        self._tell(batch(), then)
+
+    def _tell(self, asked: Coroutine[None, None, T], then: Callable[[T | ActorsError], None]) -> None:
+        async def tell() -> None:
+            outcome: T | ActorsError
+            try:
+                outcome = await asked
+            except ActorsError as error:
+                outcome = error
+            then(outcome)
+
+        self._tasks.append(asyncio.create_task(tell()))
 
     def _register(self, command: c.RegisterService) -> ServiceView:
         name = command.name
@@ -108,6 +131,12 @@ class FakeServices:
             self.known[name] = msgspec.structs.replace(record, status=status)
         self.beat(name)
 
+    def _heartbeats(self, command: c.Heartbeats) -> list[str]:
+        for name in command.names:
+            if name in self.known:
+                self._heartbeat(c.Heartbeat(name))
+        return [name for name in command.names if name not in self.known]
+
     async def remove_service(self, name: str) -> None:
         self._called("remove", name=name)
         self._require(name)
@@ -121,7 +150,7 @@ class FakeServices:
     def _view(self, name: str) -> ServiceView:
         record, beat = self._require(name), self.heard[name]
         is_healthy = record.status == "running" and time.monotonic() < beat.fresh_until_s
-        return ServiceView.of(record, beat.wall_s, is_healthy=is_healthy)
+        return ServiceView.of(record, beat, is_healthy=is_healthy)
 
     async def check_service(self, name: str) -> ServiceView:
         self._called("check", name=name)
