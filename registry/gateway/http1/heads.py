@@ -46,15 +46,15 @@ class Heads:
         return known.request.with_body(data[head_bytes:])
 
     def keep(self, data: bytes, request: Request) -> None:
-        """Remember a request that came in one piece.
+        """Remember a request, if it is whole and alone in what has come: a head, and the body as it stands.
 
         Args:
-            data: All that the client has sent of it, and nothing else.
-            request: What that means.
+            data: What a client has sent since its latest whole request.
+            request: The last one in it.
         """
         body_bytes = len(request.body)
         head_bytes = len(data) - body_bytes
-        if head_bytes > LONGEST_BYTES or data.find(END) + len(END) != head_bytes or not request.is_plain:
+        if data.find(END) + len(END) != head_bytes or head_bytes > LONGEST_BYTES or not request.keep_alive:
             return
         if len(self._known) >= MOST:
             self._known.clear()

@@ -9,10 +9,6 @@ Fields = list[tuple[bytes, bytes]]
 """Header fields in order, names in lower case (they mean the same in any case, RFC 9110 section 5.1)."""
 
 
-SPECIAL = frozenset({b"expect", b"transfer-encoding", b"upgrade"})
-"""Fields that say how a request is sent rather than what is asked."""
-
-
 class Request:
     """One whole request: the body was read before anybody is asked to answer.
 
@@ -70,11 +66,6 @@ class Request:
             self._note = note
         else:
             self._like.note = note
-
-    @property
-    def is_plain(self) -> bool:
-        """Whether it is like most: of this version of HTTP, with another one to follow, and its body as it stands."""
-        return self.keep_alive and not self.http_1_0 and self._first.keys().isdisjoint(SPECIAL)
 
     def without_body(self) -> Request:
         """The head alone."""

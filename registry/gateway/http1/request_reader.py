@@ -67,17 +67,14 @@ class RequestReader:
         """
         if self.finished:
             return
-        if self.in_request:
-            self._parse(data)
+        at_rest = not self.in_request
+        known = self._heads.recall(data) if at_rest else None
+        if known is not None:
+            self._deliver(known)
             return
-        recalled = self._heads.recall(data)
-        if recalled is not None:
-            self._deliver(recalled)
-            return
-        number = self._number
         self._parse(data)
         request, self._latest = self._latest, None
-        if request is not None and self._number == number + 1 and not self.in_request:
+        if at_rest and request is not None:
             self._heads.keep(data, request)
 
     def _parse(self, data: bytes) -> None:
