@@ -15,7 +15,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationErr
 from registry.babysitter.original_file import read_original_file
 from registry.complaints import in_words
 from registry.errors import ConfigError, InvalidField
-from registry.urls import http_url, normalise_url
+from registry.urls import http_url, is_address, normal_host, normalise_url
 
 DEFAULT_REGISTRY = "http://127.0.0.1:8081"
 
@@ -38,10 +38,10 @@ def _base_url(url: str) -> str:
 
 
 def _host(host: str) -> str:
-    bare = host.removeprefix("[").removesuffix("]")
-    if not (_is_address(bare) or re.fullmatch(r"[A-Za-z0-9._-]+", bare)):
+    bare = normal_host(host.removeprefix("[").removesuffix("]"))
+    if not (is_address(bare) or re.fullmatch(r"[A-Za-z0-9._-]+", bare)):
         raise ValueError(f"{host!r} is no host name and no address")
-    return bare.lower()
+    return bare
 
 
 def _name(name: str) -> str:
@@ -141,7 +141,7 @@ class Settings(BaseModel):
             return self.listen
         if _is_loopback(self.host):
             return self.host if self.host != "localhost" else _LOOPBACK
-        return self.host if _is_address(self.host) else "0.0.0.0"  # noqa: S104 - said by naming a host for others
+        return self.host if is_address(self.host) else "0.0.0.0"  # noqa: S104 - said by naming a host for others
 
     @property
     def asked_at(self) -> tuple[str, ...]:
@@ -205,16 +205,8 @@ def _is_directory(path: Path) -> bool:
 
 
 def _is_any(host: str) -> bool:
-    return _is_address(host) and ipaddress.ip_address(host).is_unspecified
+    return is_address(host) and ipaddress.ip_address(host).is_unspecified
 
 
 def _is_loopback(host: str) -> bool:
-    return host == "localhost" or (_is_address(host) and ipaddress.ip_address(host).is_loopback)
-
-
-def _is_address(host: str) -> bool:
-    try:
-        ipaddress.ip_address(host)
-    except ValueError:
-        return False
-    return True
+    return host == "localhost" or (is_address(host) and ipaddress.ip_address(host).is_loopback)
