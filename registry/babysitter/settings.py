@@ -25,6 +25,9 @@ SERVER_SUFFIX = "-server"
 PORT_PLACEHOLDER = "{port}"
 """Stands in a command for the server's port."""
 
+MAX_PORT = 65_534
+"""The highest port that has a next one."""
+
 _LOOPBACK = "127.0.0.1"
 
 
@@ -48,6 +51,12 @@ def _name(name: str) -> str:
     if not name.isprintable() or name != name.strip():
         raise ValueError("must be printable, without spaces around it")
     return name
+
+
+def _port(port: int) -> int:
+    if not 1 <= port <= MAX_PORT:
+        raise ValueError(f"must be from 1 to {MAX_PORT}: the babysitter itself listens at the next one")
+    return port
 
 
 Name = Annotated[str, Field(min_length=1, max_length=1000), AfterValidator(_name)]
@@ -81,7 +90,7 @@ class Settings(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     name: Name
-    port: Annotated[int, Field(ge=1, le=65_534)]
+    port: Annotated[int, AfterValidator(_port)]
     command: Annotated[tuple[str, ...], Field(min_length=1)]
     host: Host = _LOOPBACK
     listen: Host | None = None
@@ -182,7 +191,7 @@ def load_settings(file: Path | None, flags: Mapping[str, Any], usual: Mapping[st
     said = {} if file is None else read_original_file(file, given)
     merged = {**usual, **said, **given}
     for needed in ("name", "port", "command"):
-        if not merged.get(needed):
+        if merged.get(needed) in (None, "", [], ()):
             raise ConfigError(f"{'COMMAND' if needed == 'command' else f'--{needed}'} is missing: {_NEEDED[needed]}")
     try:
         return Settings.model_validate(merged)
