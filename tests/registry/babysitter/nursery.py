@@ -110,11 +110,18 @@ class Nursery:
     def is_well(self) -> None:
         """Wait until the AI server is ready, and the registry knows."""
         until(lambda: self._goes_on() and self.health() == 200, "the server is ready")
-        until(lambda: self.status() == "running", "the registry knows that the server runs")
+        until(lambda: self.status() == self.own_status() == "running", "the registry knows that the server runs")
 
     def status(self) -> str:
         """The status of the AI server's entry; empty if there is none."""
-        entry = self.registry.services.get(f"{NAME}-server")
+        return self._status_of(f"{NAME}-server")
+
+    def own_status(self) -> str:
+        """The same of the babysitter's own entry."""
+        return self._status_of(NAME)
+
+    def _status_of(self, name: str) -> str:
+        entry = self.registry.services.get(name)
         return "" if entry is None else str(entry["status"])
 
     def pids(self) -> list[int]:

@@ -103,11 +103,11 @@ def test_pages_of_the_babysitter(well: Nursery) -> None:
 
 
 def test_server_that_is_not_ready_is_not_registered(tmp_path: Path) -> None:
-    """While it loads, by its list of models or by its `/health`, it gets no entry and `/health` is 503; then both."""
+    """While it loads, by its models or its `/health`, it has no entry, and the babysitter's own says `starting`."""
     with nursery(tmp_path, status=503) as one:
         until(lambda: one.registry.services.get(NAME), "the babysitter is registered")
         until(lambda: one.control.asked("/models") >= 2, "it was asked for its models twice")
-        assert (one.health(), one.status()) == (503, "")
+        assert (one.health(), one.status(), one.own_status()) == (503, "", "starting")
         one.control.tell(health=503, status=200)
         before = one.control.asked("/health")
         until(lambda: one.control.asked("/health") >= before + 2, "it was asked since")
@@ -165,7 +165,7 @@ def test_killed_server_is_restarted(tmp_path: Path) -> None:
         first = one.registry.services[f"{NAME}-server"]["metadata"]["started_at"]
         os.kill(one.pids()[0], signal.SIGKILL)
         until(lambda: one.health() == 503, "the babysitter says that the server is dead")
-        until(lambda: one.status() == "restarting", "the registry knows")
+        until(lambda: one.status() == one.own_status() == "restarting", "the registry knows")
         beats = len(one.registry.lines(BEATS[1]))
         health = one.page("/health")
         assert health is not None
@@ -243,7 +243,7 @@ def test_server_that_does_not_answer(tmp_path: Path) -> None:
     with nursery(tmp_path, "--hang-timeout", "4") as one:
         one.is_well()
         os.kill(one.pids()[0], signal.SIGSTOP)
-        until(lambda: one.status() == "unresponsive", "the registry knows")
+        until(lambda: one.status() == one.own_status() == "unresponsive", "the registry knows")
         assert one.health() == 503
         os.kill(one.pids()[0], signal.SIGCONT)
         one.is_well()
@@ -280,6 +280,7 @@ def test_server_that_is_never_ready_is_restarted(tmp_path: Path) -> None:
     with nursery(tmp_path, "--start-timeout", "0.6", command=["sleep", "1000"]) as one:
         until(lambda: len(one.pids()) == 2, "it was started again")
         assert "was not ready within 0.6 s: nobody answers at its port" in one.run.stderr
+        until(lambda: one.own_status() == "restarting", "the registry knows")
         assert one.status() == ""
 
 
