@@ -141,6 +141,7 @@ def nursery(
     registry: StandIn | None = None,
     registry_url: str | None = None,
     environment: dict[str, str] | None = None,
+    started_by: Sequence[str] = ("-m", "registry"),
     **told: Any,
 ) -> Iterator[Nursery]:
     """A babysitter for the time of the block.
@@ -152,6 +153,7 @@ def nursery(
         registry: A registry to be used; else one of its own.
         registry_url: Where the registry is said to be, if that is not where it is.
         environment: Further variables.
+        started_by: What stands before `run` on Python's command line.
         told: What the AI server is told at first.
     """
     port = free_ports()
@@ -160,5 +162,5 @@ def nursery(
     registry = registry or StandIn()
     with serving(registry) as url:
         flags = ["--name", NAME, "--port", str(port), "--registry", registry_url or url, *QUICK, *arguments]
-        with program("-m", "registry", "run", *flags, "--", *started, **(environment or {})) as run:
+        with program(*started_by, "run", *flags, "--", *started, **(environment or {})) as run:
             yield Nursery(port, control, run, registry)

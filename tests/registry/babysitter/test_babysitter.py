@@ -24,6 +24,17 @@ from tests.registry.babysitter.nursery import AI_SERVER, NAME, Control, Nursery,
 from tests.registry.services.stand_in import Asked, StandIn, serving
 
 BEATS = ("POST /services/tiny/heartbeat", "POST /services/tiny-server/heartbeat")
+FULL_PIPE = """
+import contextlib, os, runpy
+kept, full = os.pipe()
+os.set_blocking(full, False)
+with contextlib.suppress(BlockingIOError):
+    while True:
+        os.write(full, bytes(4096))
+os.set_blocking(full, True)
+os.dup2(full, 2)
+runpy.run_module("registry", run_name="__main__", alter_sys=True)
+"""
 A_TREE = "python3 -S {server} {{port}} {control} & setsid sleep 1000 & (setsid sleep 1001 &); wait"
 
 
@@ -273,6 +284,22 @@ def test_server_that_has_left_its_command(tmp_path: Path) -> None:
         until(lambda: one.status() == "unresponsive", "the registry knows")
         until(lambda: len(one.pids()) == 2, "it was started again", 20)
         one.is_well()
+
+
+def test_log_that_nobody_reads(tmp_path: Path) -> None:
+    """A full pipe behind its log delays neither the start, nor heartbeats, nor a restart, nor the end."""
+    with nursery(tmp_path, started_by=("-c", FULL_PIPE)) as one:
+        one.is_well()
+        (server,) = (pid for pid in one.run.descendants() if str(AI_SERVER) in psutil.Process(pid).cmdline())
+        os.kill(server, signal.SIGKILL)
+        until(lambda: one.status() == "restarting", "the registry knows")
+        one.is_well()
+        more = {beat: len(one.registry.lines(beat)) + 2 for beat in BEATS}
+        until(lambda: all(len(one.registry.lines(beat)) >= more[beat] for beat in BEATS), "heartbeats go on")
+        one.run.kill(signal.SIGTERM)
+        assert one.run.ends() == 0
+        one.run.leaves_nothing_running()
+        assert one.registry.services == {}
 
 
 def test_server_that_is_never_ready_is_restarted(tmp_path: Path) -> None:
