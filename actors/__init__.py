@@ -5,10 +5,9 @@ This package knows processes and messages; what the state means is up to the `Ac
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from actors.lazy import lazily
 
+TYPE_CHECKING = False  # that of `typing` takes a while to load, in which the command line could not obey Ctrl-C
 if TYPE_CHECKING:
     from actors.actor import Actor as Actor
     from actors.actor import Context as Context

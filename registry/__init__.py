@@ -13,10 +13,9 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from actors.lazy import lazily
 
+TYPE_CHECKING = False  # that of `typing` takes a while to load, in which the command line could not obey Ctrl-C
 if TYPE_CHECKING:
     from actors.processes.restarts import Restart as Restart
     from registry.client import AsyncRegistry as AsyncRegistry

@@ -13,7 +13,7 @@ from urllib.parse import urlsplit
 
 import msgspec
 
-from registry.urls import DEFAULT_PORTS
+from registry.urls import DEFAULT_PORTS, normal_host
 
 LOCAL_NETWORKS = ("127.0.0.0/8", "::1/128", "10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", "fc00::/7")
 """Loopback, and the networks that are private."""
@@ -49,7 +49,7 @@ class AddressRules:
 
     def __init__(self, networks: Iterable[IPv4Network | IPv6Network], exempt: Iterable[tuple[str, int]]) -> None:
         self._networks = tuple(networks)
-        self._exempt = frozenset((_spelled(host), port) for host, port in exempt)
+        self._exempt = frozenset((normal_host(host), port) for host, port in exempt)
 
     @classmethod
     def of(cls, settings: AddressSettings) -> AddressRules:
@@ -77,10 +77,10 @@ class AddressRules:
             judged = _judged(address)
         except ValueError:
             return f"{address!r:.100} is no IP address"
-        named = (_spelled(host), port) in self._exempt
+        named = (normal_host(host), port) in self._exempt
         if judged.is_link_local or judged in _METADATA:
             # The operator may mean such an address, but not a name that leads there: names are others' to change.
-            if named and _spelled(host) == _spelled(address):
+            if named and normal_host(host) == normal_host(address):
                 return None
             kind = "a link-local address" if judged.is_link_local else "a cloud's address for its machines' credentials"
             return f"{judged} is {kind}, which is never connected to"
@@ -95,14 +95,6 @@ def _judged(address: str) -> IPv4Address | IPv6Address:
     mapped = parsed.ipv4_mapped if isinstance(parsed, IPv6Address) else None
     reached = parsed if mapped is None else mapped
     return _LOOPBACK.get(reached, reached)
-
-
-def _spelled(host: str) -> str:
-    """A host in one spelling."""
-    try:
-        return str(ip_address(host))
-    except ValueError:
-        return host.lower()
 
 
 def _host_and_port(url: str) -> tuple[str, int]:

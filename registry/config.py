@@ -31,6 +31,7 @@ from registry.errors import ConfigError
 from registry.kinds import BackendType, DiscoverySource, Durability, LogFormat
 from registry.models import Backend, Concurrency, Labels, Metadata, Priority, Url, Weight
 from registry.state.rules import HealthRules
+from registry.urls import server_key
 
 _VARIABLE = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_]*)\}")
 
@@ -191,11 +192,14 @@ class Config(BaseModel):
                 f"({self.heartbeat_timeout_s:g}): a service is unhealthy before it is removed"
             )
         seen: set[str] = set()
+        unnamed: dict[str, str] = {}
         for backend in self.backends:
             id = backend.backend().id
             if id in seen:
                 raise ValueError(f"two backends have the id {id!r}")
             seen.add(id)
+            if not backend.id and (other := unnamed.setdefault(server_key(backend.url), backend.url)) != backend.url:
+                raise ValueError(f"{backend.url} and {other} are one server; name it once, or give each an id")
         return self
 
     def health_rules(self) -> HealthRules:

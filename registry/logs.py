@@ -23,12 +23,13 @@ class LogSettings(msgspec.Struct, frozen=True):
     level: int = logging.INFO
 
 
-def configure(settings: LogSettings, process: str) -> None:
+def configure(settings: LogSettings, process: str, handler: logging.Handler | None = None) -> None:
     """Send the log of this process to standard error.
 
     Args:
         settings: What and how.
         process: The process's name, a field of every line.
+        handler: What writes the lines there; whoever logs does, unless it is given.
     """
 
     def name_process(_: object, __: str, event: structlog.types.EventDict) -> structlog.types.EventDict:
@@ -53,7 +54,7 @@ def configure(settings: LogSettings, process: str) -> None:
         foreign_pre_chain=shared,
         processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, *last],
     )
-    handler = logging.StreamHandler()
+    handler = handler or logging.StreamHandler()
     handler.setFormatter(formatter)
     logging.basicConfig(handlers=[handler], level=settings.level, force=True)
     logging.getLogger("httpx2").setLevel(logging.WARNING)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import stat
 from contextlib import suppress
 from pathlib import Path
 from typing import Annotated
@@ -52,7 +53,9 @@ def read_server_file(directory: Path) -> ServerFile:
         OSError: There is none, or it cannot be read.
         ValueError: It holds something else.
     """
-    with (directory / NAME).open("rb") as file:
+    with open(directory / NAME, "rb", opener=_at_once) as file:
+        if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+            raise ValueError("it is not an ordinary file")
         content = file.read(MAX_BYTES)
     try:
         return msgspec.json.decode(content, type=ServerFile)
@@ -64,6 +67,11 @@ def remove_server_file(directory: Path) -> None:
     """Take it away, if it is there."""
     with suppress(OSError):
         (directory / NAME).unlink()
+
+
+def _at_once(path: str, flags: int) -> int:
+    """Open what may be a pipe at whose other end nobody is."""
+    return os.open(path, flags | os.O_NONBLOCK)
 
 
 def _private(path: str, flags: int) -> int:

@@ -25,6 +25,9 @@ _IPV6 = "|".join(
         "::",
     ]
 )
+_NUMBER = "(?:0[Xx][0-9A-Fa-f]+|0[0-7]*|[1-9][0-9]*)"
+_NUMBERS = re.compile(rf"{_NUMBER}(?:\.{_NUMBER}){{0,3}}")
+"""An IPv4 address in the forms of `inet_aton`, unless a number is too large."""
 _PORT = "0*(?:6553[0-5]|655[0-2][0-9]|65[0-4][0-9]{2}|6[0-4][0-9]{3}|[1-5][0-9]{4}|[1-9][0-9]{0,3})"
 _PATH = r'[!"$->@-~]*'
 URL_PATTERN = rf"^[Hh][Tt][Tt][Pp][Ss]?://(?:{_HOST}|\[(?:{_IPV6})\])(?::(?:{_PORT})?)?(?:/{_PATH})?$"
@@ -34,7 +37,7 @@ URL_PATTERN = rf"^[Hh][Tt][Tt][Pp][Ss]?://(?:{_HOST}|\[(?:{_IPV6})\])(?::(?:{_PO
 def normalise_url(url: str) -> str:
     """The normal form of a backend's base URL.
 
-    Scheme and host in lower case, no default port, no slash at the end.
+    Scheme and host in lower case, an address in its usual spelling, no default port, no slash at the end.
 
     Raises:
         InvalidField: Another scheme than http or https, no host, a user name or password, a query or a fragment,
@@ -57,11 +60,12 @@ def normalise_url(url: str) -> str:
         raise InvalidField("url", "must not hold a user name or password; give an api_key instead")
     if not parts.hostname:
         raise InvalidField("url", "has no host")
-    if "[" not in parts.netloc and not re.fullmatch(_HOST, parts.hostname):
+    if not (is_address(parts.hostname) if "[" in parts.netloc else re.fullmatch(_HOST, parts.hostname)):
         raise InvalidField("url", f"{parts.hostname!r} is no host name and no address")
     if port == 0:
         raise InvalidField("url", "port 0 cannot be connected to")
-    host = f"[{parts.hostname}]" if ":" in parts.hostname else parts.hostname
+    host = normal_host(parts.hostname)
+    host = f"[{host}]" if ":" in host else host
     authority = host if port is None or port == DEFAULT_PORTS[parts.scheme] else f"{host}:{port}"
     return f"{parts.scheme}://{authority}{parts.path.rstrip('/')}"
 
@@ -75,6 +79,49 @@ def _check_characters(url: str) -> None:
         raise InvalidField("url", "must be ASCII: punycode in the host, %XX in the path")
     if "?" in url or "#" in url:
         raise InvalidField("url", "must not have a query or a fragment")
+
+
+def normal_host(host: str) -> str:
+    """A host in lower case, or an address in its usual spelling.
+
+    Whatever the operating system takes for an IPv4 address becomes that address, so that one server has one name.
+
+    >>> normal_host("127.1"), normal_host("0x7F000001"), normal_host("::ffff:127.0.0.1")
+    ('127.0.0.1', '127.0.0.1', '127.0.0.1')
+    >>> normal_host("0:0::1"), normal_host("GPU-1"), normal_host("256.1")
+    ('::1', 'gpu-1', '256.1')
+    """
+    if ":" not in host:
+        return (_of_numbers(host) if _NUMBERS.fullmatch(host) else None) or host.lower()
+    if not is_address(host):
+        return host.lower()
+    address = ipaddress.IPv6Address(host)
+    return str(address.ipv4_mapped or address)
+
+
+def is_address(host: str) -> bool:
+    """Whether a host is an address and no name; of an IPv4 address only the usual spelling is known here."""
+    try:
+        ipaddress.ip_address(host)
+    except ValueError:
+        return False
+    return True
+
+
+def _of_numbers(host: str) -> str | None:
+    """The IPv4 address of one to four numbers; the last fills what the others leave. None if one is too large."""
+    *first, last = (_number(number) for number in host.split("."))
+    rest_bits = 8 * (4 - len(first))
+    if max(first, default=0) > 255 or last >= 2**rest_bits:
+        return None
+    return str(ipaddress.IPv4Address(int.from_bytes(bytes(first)) << rest_bits | last))
+
+
+def _number(text: str) -> int:
+    """As C reads it: 0x before a hexadecimal number, 0 before an octal one."""
+    if text[:2].lower() == "0x":
+        return int(text, 16)
+    return int(text, 8 if text.startswith("0") else 10)
 
 
 def http_url(host: str, port: int) -> str:

@@ -43,7 +43,7 @@ BESIDE = {
 }
 """Imports between packages of one layer, and why."""
 
-ANYWHERE = {"complaints", "config", "config_values", "logs"}
+ANYWHERE = {"complaints", "config", "config_values", "log_writer", "logs"}
 """Settings and logging: of the server's processes alone, and they import nothing of these."""
 
 PURE = ("registry.state", "registry.policies")

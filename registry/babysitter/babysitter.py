@@ -128,7 +128,7 @@ class Babysitter:
             "babysitting %s: the server on port %d, its /health on %s; the registry is %s",
             settings.name, settings.port, settings.url(settings.own_port), settings.registry,
         )  # fmt: skip
-        await self._entries.begin()
+        await self._entries.tell(self._standing)
         try:
             while (failure := await self._life()) is not None and not self._stopping.is_set():
                 await self._before_next(*failure)

@@ -29,49 +29,61 @@ class Entries:
         self._settings = settings
         self._metadata = metadata
         self._kept: list[AsyncKept] = []
+        self._own: AsyncKept | None = None
+        self._own_told: Phase | None = None
         self._server: AsyncKept | None = None
         self._told: tuple[Phase, dict[str, Any]] | None = None
 
-    async def begin(self) -> None:
-        """Register the babysitter itself, in the background."""
-        await self._keep(self._settings.name, self._settings.own_port, self._metadata)
-
     async def tell(self, standing: Standing) -> None:
-        """Let the server's entry say how it stands.
+        """Let the entries say how it stands with the server.
 
-        There is none before the server was ready for the first time. While the server is down its entry stays, with a
-        status that keeps requests away, and without heartbeats.
+        That of the babysitter is made by the first call. That of the server is not before it was ready for the first
+        time; while the server is down it stays, with a status that keeps requests away, and without heartbeats.
         """
-        if not standing.was_ready:
-            return
+        if standing.phase is not self._own_told:
+            self._own_told = standing.phase
+            await self._say_own(standing)
+        if standing.was_ready:
+            await self._tell_server(standing)
+
+    async def _say_own(self, standing: Standing) -> None:
+        if self._own is None:
+            settings = self._settings
+            self._own = await self._keep(settings.name, settings.own_port, standing.phase, self._metadata)
+        else:
+            self._own.change(status=standing.phase)
+
+    async def _tell_server(self, standing: Standing) -> None:
         metadata = server_metadata(self._settings, standing)
         now = (standing.phase, metadata)
         if now == self._told:
             return
         self._told = now
         try:
-            await self._say(standing, metadata)
+            await self._say_server(standing, metadata)
         except InvalidField as error:
             logger.warning("the registry gets only the names of the models of %s: %s", self._settings.name, error)
-            await self._say(standing, {key: value for key, value in metadata.items() if key != "models_list"})
+            await self._say_server(standing, {key: value for key, value in metadata.items() if key != "models_list"})
 
     async def leave(self) -> None:
         """Unregister both, that of the server first; gives up where the registry does not answer in time."""
         await asyncio.gather(*(kept.end() for kept in reversed(self._kept)))
 
-    async def _say(self, standing: Standing, metadata: dict[str, Any]) -> None:
+    async def _say_server(self, standing: Standing, metadata: dict[str, Any]) -> None:
         if self._server is None:
-            self._server = await self._keep(self._settings.server_name, self._settings.port, metadata)
+            settings = self._settings
+            self._server = await self._keep(settings.server_name, settings.port, standing.phase, metadata)
         else:
             self._server.change(status=standing.phase, metadata=metadata, alive=standing.healthy)
 
-    async def _keep(self, name: str, port: int, metadata: dict[str, Any]) -> AsyncKept:
+    async def _keep(self, name: str, port: int, phase: Phase, metadata: dict[str, Any]) -> AsyncKept:
         settings = self._settings
         kept = self._client.keep(
             name,
             port=port,
             host=settings.address,
             url=settings.url(port),
+            status=phase,
             metadata=metadata,
             interval_s=settings.heartbeat_interval_s,
             wait_s=0,

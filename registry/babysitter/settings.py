@@ -15,7 +15,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationErr
 from registry.babysitter.original_file import read_original_file
 from registry.complaints import in_words
 from registry.errors import ConfigError, InvalidField
-from registry.urls import http_url, normalise_url
+from registry.urls import http_url, is_address, normal_host, normalise_url
 
 DEFAULT_REGISTRY = "http://127.0.0.1:8081"
 
@@ -24,6 +24,9 @@ SERVER_SUFFIX = "-server"
 
 PORT_PLACEHOLDER = "{port}"
 """Stands in a command for the server's port."""
+
+MAX_PORT = 65_534
+"""The highest port that has a next one."""
 
 _LOOPBACK = "127.0.0.1"
 
@@ -38,16 +41,22 @@ def _base_url(url: str) -> str:
 
 
 def _host(host: str) -> str:
-    bare = host.removeprefix("[").removesuffix("]")
-    if not (_is_address(bare) or re.fullmatch(r"[A-Za-z0-9._-]+", bare)):
+    bare = normal_host(host.removeprefix("[").removesuffix("]"))
+    if not (is_address(bare) or re.fullmatch(r"[A-Za-z0-9._-]+", bare)):
         raise ValueError(f"{host!r} is no host name and no address")
-    return bare.lower()
+    return bare
 
 
 def _name(name: str) -> str:
     if not name.isprintable() or name != name.strip():
         raise ValueError("must be printable, without spaces around it")
     return name
+
+
+def _port(port: int) -> int:
+    if not 1 <= port <= MAX_PORT:
+        raise ValueError(f"must be from 1 to {MAX_PORT}: the babysitter itself listens at the next one")
+    return port
 
 
 Name = Annotated[str, Field(min_length=1, max_length=1000), AfterValidator(_name)]
@@ -81,7 +90,7 @@ class Settings(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     name: Name
-    port: Annotated[int, Field(ge=1, le=65_534)]
+    port: Annotated[int, AfterValidator(_port)]
     command: Annotated[tuple[str, ...], Field(min_length=1)]
     host: Host = _LOOPBACK
     listen: Host | None = None
@@ -141,7 +150,7 @@ class Settings(BaseModel):
             return self.listen
         if _is_loopback(self.host):
             return self.host if self.host != "localhost" else _LOOPBACK
-        return self.host if _is_address(self.host) else "0.0.0.0"  # noqa: S104 - said by naming a host for others
+        return self.host if is_address(self.host) else "0.0.0.0"  # noqa: S104 - said by naming a host for others
 
     @property
     def asked_at(self) -> tuple[str, ...]:
@@ -182,7 +191,7 @@ def load_settings(file: Path | None, flags: Mapping[str, Any], usual: Mapping[st
     said = {} if file is None else read_original_file(file, given)
     merged = {**usual, **said, **given}
     for needed in ("name", "port", "command"):
-        if not merged.get(needed):
+        if merged.get(needed) in (None, "", [], ()):
             raise ConfigError(f"{'COMMAND' if needed == 'command' else f'--{needed}'} is missing: {_NEEDED[needed]}")
     try:
         return Settings.model_validate(merged)
@@ -205,16 +214,8 @@ def _is_directory(path: Path) -> bool:
 
 
 def _is_any(host: str) -> bool:
-    return _is_address(host) and ipaddress.ip_address(host).is_unspecified
+    return is_address(host) and ipaddress.ip_address(host).is_unspecified
 
 
 def _is_loopback(host: str) -> bool:
-    return host == "localhost" or (_is_address(host) and ipaddress.ip_address(host).is_loopback)
-
-
-def _is_address(host: str) -> bool:
-    try:
-        ipaddress.ip_address(host)
-    except ValueError:
-        return False
-    return True
+    return host == "localhost" or (is_address(host) and ipaddress.ip_address(host).is_loopback)

@@ -9,13 +9,21 @@ def main() -> int:
         version = "%d.%d" % sys.version_info[:2]  # noqa: UP031 - the only form that every Python 3 reads
         sys.exit("actor-registry: needs Python 3.11 or newer, this is Python " + version)
     try:
-        from registry.cli.app import run  # noqa: PLC0415 - an old Python could not read it
+        from registry.cli.interrupts import end_on_interrupt  # noqa: PLC0415 - an old Python could not read it
+
+        end_on_interrupt()
+        from registry.cli.app import run  # noqa: PLC0415 - the same
+    except KeyboardInterrupt:
+        return 130
     except ModuleNotFoundError as error:
         # A plain install has the runtime and the registry only.
         sys.exit("actor-registry: " + str(error.name) + " is missing; install actor-registry[server]")
+    try:
+        return run()
     except KeyboardInterrupt:
         return 130
-    return run()
+    finally:
+        end_on_interrupt()  # what the command has put in its place would raise while Python itself ends
 
 
 if __name__ == "__main__":

@@ -13,6 +13,7 @@ from actors.errors import ActorsError
 from registry.cli import backends, leases, services
 from registry.cli.errors import CommandFailed
 from registry.cli.history import history
+from registry.cli.interrupts import INTERRUPTED
 from registry.cli.run import run as run_server
 from registry.cli.serve import serve
 from registry.cli.status import status
@@ -66,7 +67,7 @@ def run() -> int:
     try:
         code = app(standalone_mode=False)
     except typer.Abort:
-        return 130
+        return INTERRUPTED
     except (typer.TyperException, CommandFailed, ConfigError, ActorsError, OSError, UnicodeEncodeError) as error:
         reason, code = _told(error)
         print(f"actor-registry: {reason}", file=sys.stderr)  # noqa: T201 - this is the command line

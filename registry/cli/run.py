@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 from pathlib import Path
 from typing import Annotated
@@ -11,6 +12,8 @@ import typer
 from registry.cli.errors import CommandFailed, NoServer, WrongUse
 from registry.cli.finding import SERVER_VARIABLE, find_server
 from registry.kinds import LogFormat
+
+STDERR = 2
 
 
 def run(  # noqa: PLR0917 - typer makes the flags from them; nobody passes them by position
@@ -85,6 +88,7 @@ def run(  # noqa: PLR0917 - typer makes the flags from them; nobody passes them 
     from registry.babysitter.errors import BabysitterError, CannotStart  # noqa: PLC0415
     from registry.babysitter.settings import DEFAULT_REGISTRY, load_settings  # noqa: PLC0415
     from registry.cli.client import KEY_VARIABLE, admin_key  # noqa: PLC0415
+    from registry.log_writer import LogWriter  # noqa: PLC0415
     from registry.logs import LogSettings, configure  # noqa: PLC0415
 
     flags = {
@@ -102,13 +106,16 @@ def run(  # noqa: PLR0917 - typer makes the flags from them; nobody passes them 
         "hang_timeout": hang_timeout,
     }
     settings = load_settings(config_file, flags, {"registry": _found() or DEFAULT_REGISTRY})
-    configure(LogSettings(log_format), "babysitter")
+    # Whether or not somebody reads its log, the server is looked after.
+    configure(LogSettings(log_format), "babysitter", LogWriter(STDERR))
     try:
         babysit(settings, admin_key() or None, frozenset({KEY_VARIABLE}))
     except CannotStart as error:
         raise WrongUse(str(error)) from None
     except BabysitterError as error:
         raise CommandFailed(str(error)) from None
+    finally:
+        logging.shutdown()  # what is said at the end comes after the log
 
 
 def _found() -> str | None:

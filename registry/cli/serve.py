@@ -8,6 +8,7 @@ from typing import Annotated
 
 import typer
 
+from registry.cli.interrupts import interrupts_raised
 from registry.errors import ConfigError
 from registry.kinds import Durability, LogFormat
 
@@ -110,4 +111,5 @@ def serve(  # noqa: PLR0917 - typer makes the flags from them; nobody passes the
         raise ConfigError("recover and ephemeral exclude each other: there is nothing to recover in a new directory")
     from registry.server import serve as serve_with  # noqa: PLC0415
 
-    serve_with(settings, recover=recover)
+    with interrupts_raised():
+        serve_with(settings, recover=recover)

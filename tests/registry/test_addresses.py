@@ -83,6 +83,7 @@ def test_what_the_operator_named_may_be_anywhere() -> None:
     assert may("8.8.8.8", "gpu.example", 8000, RULES)
     assert may("8.8.8.8", "GPU.example", 8000, RULES)
     assert may("2001:db9::1", "2001:db9:0::1", 443, RULES)
+    assert may("8.8.8.8", "8.8.8.8", 80, AddressRules.of(AddressSettings(exempt=["http://[::ffff:8.8.8.8]"])))
     assert not may("8.8.8.8", "gpu.example", 8001, RULES)
     assert not may("8.8.8.8", "other.example", 8000, RULES)
 

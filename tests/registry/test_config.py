@@ -322,6 +322,15 @@ def test_duplicate_ids(load: Load, text: str) -> None:
     assert complaint(load, text).endswith("two backends have the id 'x'")
 
 
+@pytest.mark.parametrize("other", ["http://127.0.0.1:1/v1", "http://localhost:1", "http://0.0.0.0:1/v1/"])
+def test_one_server_is_named_once(load: Load, other: str) -> None:
+    """Two spellings of one server's address are a mistake, unless an id says that two backends are meant."""
+    said = complaint(load, "backends: [{url: 'http://127.0.0.1:1'}]", {"backends": [{"url": other}]})
+    assert said.endswith("and http://127.0.0.1:1 are one server; name it once, or give each an id")
+    config = load("backends: [{url: 'http://127.0.0.1:1', id: a}]", {"backends": [{"url": other}]})
+    assert len(config.backends) == 2
+
+
 @pytest.mark.parametrize("text", ["port: [", "a: b: c", "\tport: 1", "port: !!python/object:os.system {}", "%"])
 def test_invalid_yaml(load: Load, text: str) -> None:
     """What is not YAML is refused with the place, in one line."""

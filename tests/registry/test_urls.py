@@ -1,7 +1,11 @@
+import socket
+
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from registry.errors import InvalidField
-from registry.urls import MAX_URL_CHARS, id_from_url, normalise_url, server_key
+from registry.urls import MAX_URL_CHARS, id_from_url, normal_host, normalise_url, server_key
 
 
 @pytest.mark.parametrize(
@@ -20,12 +24,40 @@ from registry.urls import MAX_URL_CHARS, id_from_url, normalise_url, server_key
         ("http://[::1]:8080/", "http://[::1]:8080"),
         ("http://[FE80::1]", "http://[fe80::1]"),
         ("http://127.0.0.1:08000", "http://127.0.0.1:8000"),
+        ("http://[::FFFF:127.0.0.1]:8000", "http://127.0.0.1:8000"),
+        ("http://[::ffff:7f00:1]", "http://127.0.0.1"),
+        ("http://[0:0:0::1]", "http://[::1]"),
+        ("http://127.1:8000/v1", "http://127.0.0.1:8000/v1"),
+        ("http://2130706433", "http://127.0.0.1"),
+        ("http://0X7F.1", "http://127.0.0.1"),
+        ("http://0177.0.0.01", "http://127.0.0.1"),
+        ("http://10.1.65535", "http://10.1.255.255"),
+        ("http://0", "http://0.0.0.0"),
+        ("http://256.1", "http://256.1"),
+        ("http://10.1.65536", "http://10.1.65536"),
+        ("http://08.1", "http://08.1"),
+        ("http://4294967296", "http://4294967296"),
     ],
 )
 def test_spellings_of_one_address_are_one(spelling: str, normal: str) -> None:
     """Scheme, host, port and the last slash are brought into one form; the path keeps its case."""
     assert normalise_url(spelling) == normal
     assert normalise_url(normal) == normal
+
+
+_EDGES = [0, 1, 255, 256, 65_535, 65_536, 2**24 - 1, 2**24, 2**32 - 1, 2**32]
+_FORMS = st.sampled_from(["{}", "0x{:x}", "0X{:X}", "0{:o}"])
+_PART = st.builds(str.format, _FORMS, st.integers(0, 2**33) | st.sampled_from(_EDGES))
+
+
+@given(st.lists(_PART, min_size=1, max_size=5).map(".".join))
+def test_numbers_are_the_address_that_is_connected_to(host: str) -> None:
+    """What the operating system takes for an IPv4 address becomes just that one; anything else stays a name."""
+    try:
+        expected = socket.inet_ntoa(socket.inet_aton(host))
+    except OSError:
+        expected = host.lower()
+    assert normal_host(host) == expected
 
 
 @pytest.mark.parametrize(
@@ -46,6 +78,7 @@ def test_spellings_of_one_address_are_one(spelling: str, normal: str) -> None:
         ("http://host:65536", "Port out of range"),
         ("http://host:eighty", "Port could not be cast"),
         ("http://[::1", "Invalid IPv6"),
+        ("http://[v1.x]", "no host name and no address"),
         ("http://ho st", "spaces or control characters"),
         ("http://host\r\nX-Evil: 1", "spaces or control characters"),
         ("http://host\x00", "spaces or control characters"),

@@ -110,11 +110,18 @@ class Nursery:
     def is_well(self) -> None:
         """Wait until the AI server is ready, and the registry knows."""
         until(lambda: self._goes_on() and self.health() == 200, "the server is ready")
-        until(lambda: self.status() == "running", "the registry knows that the server runs")
+        until(lambda: self.status() == self.own_status() == "running", "the registry knows that the server runs")
 
     def status(self) -> str:
         """The status of the AI server's entry; empty if there is none."""
-        entry = self.registry.services.get(f"{NAME}-server")
+        return self._status_of(f"{NAME}-server")
+
+    def own_status(self) -> str:
+        """The same of the babysitter's own entry."""
+        return self._status_of(NAME)
+
+    def _status_of(self, name: str) -> str:
+        entry = self.registry.services.get(name)
         return "" if entry is None else str(entry["status"])
 
     def pids(self) -> list[int]:
@@ -134,6 +141,7 @@ def nursery(
     registry: StandIn | None = None,
     registry_url: str | None = None,
     environment: dict[str, str] | None = None,
+    started_by: Sequence[str] = ("-m", "registry"),
     **told: Any,
 ) -> Iterator[Nursery]:
     """A babysitter for the time of the block.
@@ -145,6 +153,7 @@ def nursery(
         registry: A registry to be used; else one of its own.
         registry_url: Where the registry is said to be, if that is not where it is.
         environment: Further variables.
+        started_by: What stands before `run` on Python's command line.
         told: What the AI server is told at first.
     """
     port = free_ports()
@@ -153,5 +162,5 @@ def nursery(
     registry = registry or StandIn()
     with serving(registry) as url:
         flags = ["--name", NAME, "--port", str(port), "--registry", registry_url or url, *QUICK, *arguments]
-        with program("-m", "registry", "run", *flags, "--", *started, **(environment or {})) as run:
+        with program(*started_by, "run", *flags, "--", *started, **(environment or {})) as run:
             yield Nursery(port, control, run, registry)

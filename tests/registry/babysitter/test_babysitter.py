@@ -24,6 +24,17 @@ from tests.registry.babysitter.nursery import AI_SERVER, NAME, Control, Nursery,
 from tests.registry.services.stand_in import Asked, StandIn, serving
 
 BEATS = ("POST /services/tiny/heartbeat", "POST /services/tiny-server/heartbeat")
+FULL_PIPE = """
+import contextlib, os, runpy
+kept, full = os.pipe()
+os.set_blocking(full, False)
+with contextlib.suppress(BlockingIOError):
+    while True:
+        os.write(full, bytes(4096))
+os.set_blocking(full, True)
+os.dup2(full, 2)
+runpy.run_module("registry", run_name="__main__", alter_sys=True)
+"""
 A_TREE = "python3 -S {server} {{port}} {control} & setsid sleep 1000 & (setsid sleep 1001 &); wait"
 
 
@@ -103,11 +114,11 @@ def test_pages_of_the_babysitter(well: Nursery) -> None:
 
 
 def test_server_that_is_not_ready_is_not_registered(tmp_path: Path) -> None:
-    """While it loads, by its list of models or by its `/health`, it gets no entry and `/health` is 503; then both."""
+    """While it loads, by its models or its `/health`, it has no entry, and the babysitter's own says `starting`."""
     with nursery(tmp_path, status=503) as one:
         until(lambda: one.registry.services.get(NAME), "the babysitter is registered")
         until(lambda: one.control.asked("/models") >= 2, "it was asked for its models twice")
-        assert (one.health(), one.status()) == (503, "")
+        assert (one.health(), one.status(), one.own_status()) == (503, "", "starting")
         one.control.tell(health=503, status=200)
         before = one.control.asked("/health")
         until(lambda: one.control.asked("/health") >= before + 2, "it was asked since")
@@ -165,7 +176,7 @@ def test_killed_server_is_restarted(tmp_path: Path) -> None:
         first = one.registry.services[f"{NAME}-server"]["metadata"]["started_at"]
         os.kill(one.pids()[0], signal.SIGKILL)
         until(lambda: one.health() == 503, "the babysitter says that the server is dead")
-        until(lambda: one.status() == "restarting", "the registry knows")
+        until(lambda: one.status() == one.own_status() == "restarting", "the registry knows")
         beats = len(one.registry.lines(BEATS[1]))
         health = one.page("/health")
         assert health is not None
@@ -243,7 +254,7 @@ def test_server_that_does_not_answer(tmp_path: Path) -> None:
     with nursery(tmp_path, "--hang-timeout", "4") as one:
         one.is_well()
         os.kill(one.pids()[0], signal.SIGSTOP)
-        until(lambda: one.status() == "unresponsive", "the registry knows")
+        until(lambda: one.status() == one.own_status() == "unresponsive", "the registry knows")
         assert one.health() == 503
         os.kill(one.pids()[0], signal.SIGCONT)
         one.is_well()
@@ -275,11 +286,28 @@ def test_server_that_has_left_its_command(tmp_path: Path) -> None:
         one.is_well()
 
 
+def test_log_that_nobody_reads(tmp_path: Path) -> None:
+    """A full pipe behind its log delays neither the start, nor heartbeats, nor a restart, nor the end."""
+    with nursery(tmp_path, started_by=("-c", FULL_PIPE)) as one:
+        one.is_well()
+        (server,) = (pid for pid in one.run.descendants() if str(AI_SERVER) in psutil.Process(pid).cmdline())
+        os.kill(server, signal.SIGKILL)
+        until(lambda: one.status() == "restarting", "the registry knows")
+        one.is_well()
+        more = {beat: len(one.registry.lines(beat)) + 2 for beat in BEATS}
+        until(lambda: all(len(one.registry.lines(beat)) >= more[beat] for beat in BEATS), "heartbeats go on")
+        one.run.kill(signal.SIGTERM)
+        assert one.run.ends() == 0
+        one.run.leaves_nothing_running()
+        assert one.registry.services == {}
+
+
 def test_server_that_is_never_ready_is_restarted(tmp_path: Path) -> None:
     """After the start timeout it is ended and started again; the reason says what was the matter."""
     with nursery(tmp_path, "--start-timeout", "0.6", command=["sleep", "1000"]) as one:
         until(lambda: len(one.pids()) == 2, "it was started again")
         assert "was not ready within 0.6 s: nobody answers at its port" in one.run.stderr
+        until(lambda: one.own_status() == "restarting", "the registry knows")
         assert one.status() == ""
 
 

@@ -11,6 +11,7 @@ import pytest
 from registry.babysitter.settings import Settings, load_settings
 from registry.errors import ConfigError
 
+WRONG_PORT = "must be from 1 to 65534: the babysitter itself listens at the next one"
 NEEDED: dict[str, Any] = {"name": "tiny", "port": 6000, "command": ["serve"]}
 
 
@@ -22,9 +23,9 @@ def told(**more: Any) -> Settings:
 @pytest.mark.parametrize(
     ("wrong", "said"),
     [
-        ({"port": 65_535}, "port: Input should be less than or equal to 65534"),
-        ({"port": 0}, "--port is missing: at which port is the AI server to listen?"),
-        ({"port": -1}, "port: Input should be greater than or equal to 1"),
+        *(({"port": port}, f"port: {WRONG_PORT}") for port in (-1, 0, 65_535, 65_536, 2**70)),
+        ({"port": None}, "--port is missing: at which port is the AI server to listen?"),
+        ({"name": ""}, "--name is missing: by which name is the service to be registered?"),
         ({"name": None}, "--name is missing: by which name is the service to be registered?"),
         ({"name": "a\nb"}, "name: must be printable, without spaces around it"),
         ({"name": "x" * 1001}, "name: String should have at most 1000 characters"),
@@ -60,6 +61,8 @@ def test_wrong_settings(wrong: dict[str, Any], said: str) -> None:
         ("::1", "http://gpu-0:8081", "::1", "::1", ("127.0.0.1", "::1")),
         ("10.0.0.7", "http://gpu-0:8081", "10.0.0.7", "10.0.0.7", ("127.0.0.1", "10.0.0.7")),
         ("GPU-7", "http://gpu-0:8081", "gpu-7", "0.0.0.0", ("127.0.0.1", "gpu-7")),
+        ("127.1", "http://gpu-0:8081", "127.0.0.1", "127.0.0.1", ("127.0.0.1",)),
+        ("0", "http://127.1:8081", "127.0.0.1", "0.0.0.0", ("127.0.0.1",)),
         ("0.0.0.0", "http://localhost:8081", "127.0.0.1", "0.0.0.0", ("127.0.0.1",)),
         ("0.0.0.0", "http://gpu-0:8081", socket.gethostname(), "0.0.0.0", ("127.0.0.1",)),
         ("[::]", "http://[::1]:8081", "127.0.0.1", "::", ("127.0.0.1",)),

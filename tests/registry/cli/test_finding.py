@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import socket
 import ssl
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -95,6 +96,15 @@ def test_file_of_no_process(command: Command, tmp_path: Path, pid: int) -> None:
     (tmp_path / NAME).write_text(f'{{"url": "http://127.0.0.1:9", "pid": {pid}}}')
     said = command("status", "--data-dir", str(tmp_path)).sentence(3)
     assert said.startswith(f"{tmp_path / NAME} cannot be used: it does not say where a server is (")
+
+
+@pytest.mark.timeout(20)
+@pytest.mark.parametrize("make", [os.mkfifo, lambda path: path.symlink_to("/dev/zero")])
+def test_file_that_is_none(command: Command, tmp_path: Path, make: Callable[[Path], None]) -> None:
+    """A pipe to which nobody writes, or a device, is not read."""
+    make(tmp_path / NAME)
+    said = command("status", "--data-dir", str(tmp_path)).sentence(3)
+    assert said == f"{tmp_path / NAME} cannot be used: it is not an ordinary file"
 
 
 def test_file_that_cannot_be_read(command: Command, tmp_path: Path) -> None:

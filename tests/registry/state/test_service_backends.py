@@ -65,11 +65,12 @@ def test_service_that_is_no_backend(said: c.RegisterService) -> None:
     assert (state.ids(), list(state.actor.services.records)) == ([], ["s"])
 
 
-def test_one_backend_for_several_services() -> None:
+@pytest.mark.parametrize("other", ["HTTP://0.0.0.0:9000/v1/", "http://127.1:9000", "http://[::FFFF:127.0.0.1]:9000/v1"])
+def test_one_backend_for_several_services(other: str) -> None:
     """However they spell its address; with the models of all; it goes with the last of them."""
     state = State()
     state.apply(server("a", "m", "n", url="http://localhost:9000"))
-    state.apply(server("b", "o", "m", url="HTTP://0.0.0.0:9000/v1/"))
+    state.apply(server("b", "o", "m", url=other))
     assert models(only(state)) == ["m", "n", "o"]
     state.apply(c.RemoveService("a"))
     assert set(models(only(state))) == {"m", "o"}
