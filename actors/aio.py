@@ -123,6 +123,7 @@ class AsyncClient:
         *,
         timeout: float = DEFAULT_TIMEOUT_S,
         changes: bool = True,
+        on_orphan: OnOrphan | None = None,
     ) -> None:
         """Send a command at once, and have somebody told its result or error: that saves what a task costs.
 
@@ -131,13 +132,15 @@ class AsyncClient:
             then: Called once, with what `ask` returns or raises; it must not raise anything.
             timeout: As of `ask`.
             changes: As of `ask`.
+            on_orphan: As of `ask`.
         """
         if self._is_held_up:
-            self._tell_late(self.ask(command, timeout=timeout, changes=changes), then)
+            self._tell_late(self.ask(command, timeout=timeout, changes=changes, on_orphan=on_orphan), then)
             return
         try:
             self._channel.check_size(len(command) + FRAME_BYTES)
-            call = self.session.call(command, self._clock.monotonic() + timeout, changes=changes)
+            deadline = self._clock.monotonic() + timeout
+            call = self.session.call(command, deadline, changes=changes, on_orphan=on_orphan)
         except (MessageTooLarge, SystemStopped) as error:
             then(error)
         else:
@@ -148,15 +151,18 @@ class AsyncClient:
         commands: Sequence[bytes],
         then: Callable[[list[msgspec.Raw | CallError] | ActorsError], None],
         *,
+        atomic: bool = False,
         timeout: float = DEFAULT_TIMEOUT_S,
+        on_orphans: Sequence[OnOrphan | None] = (),
     ) -> None:
         """Send several commands at once, as `batch` does, and have somebody told what it returns or raises."""
         if self._is_held_up:
-            self._tell_late(self.batch(commands, timeout=timeout), then)
+            self._tell_late(self.batch(commands, atomic=atomic, timeout=timeout, on_orphans=on_orphans), then)
             return
         try:
             self._channel.check_size(sum(len(command) + FRAME_BYTES for command in commands) + FRAME_BYTES)
-            call = self.session.batch(commands, self._clock.monotonic() + timeout)
+            deadline = self._clock.monotonic() + timeout
+            call = self.session.batch(commands, deadline, atomic=atomic, on_orphans=on_orphans)
         except (MessageTooLarge, SystemStopped) as error:
             then(error)
         else:

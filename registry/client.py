@@ -232,20 +232,22 @@ class AsyncRegistry(Operations, AsyncFace):
         def read(outcome: msgspec.Raw | ActorsError) -> None:
             then(call.read(outcome) if isinstance(outcome, msgspec.Raw) else outcome)
 
-        self._client.ask_then(call.command, read, timeout=call.timeout, changes=call.changes)
+        self._client.ask_then(call.command, read, timeout=call.timeout, changes=call.changes, on_orphan=call.on_orphan)
 
     def batch_then(self, calls: Sequence[Call[Any]], then: Callable[[list[Any] | ActorsError], None]) -> None:
         """Do several operations at once, as `batch` does, and have somebody told what it returns or raises.
 
         Args:
-            calls: The operations; what they may grant is not given back if it comes too late.
+            calls: The operations.
             then: As for `perform_then`.
         """
 
         def read(outcomes: list[msgspec.Raw | CallError] | ActorsError) -> None:
             then(outcomes if isinstance(outcomes, ActorsError) else results_of(calls, outcomes))
 
-        self._client.batch_then([call.command for call in asked_of(calls)], read)
+        asked = asked_of(calls)
+        on_orphans = [call.on_orphan for call in asked]
+        self._client.batch_then([call.command for call in asked], read, on_orphans=on_orphans)
 
     async def sync(self, *, timeout: float = DEFAULT_TIMEOUT_S) -> None:
         """Bring this process's copy up to date; see `Registry.sync`. It is so in the step of the loop that follows."""

@@ -179,7 +179,35 @@ class OnUvloop(Awaiting):
     new_loop = staticmethod(uvloop.new_event_loop)
 
 
-FACES = [Blocking, OnAsyncio, OnUvloop]
+class Told(OnUvloop):
+    """Who is told the results instead of awaiting them."""
+
+    def ask_raw(self, command: bytes, **options: Any) -> msgspec.Raw:
+        raw: msgspec.Raw = self.run(self._told, self.client.ask_then, command, **options)
+        return raw
+
+    def ask_all(self, commands: list[Any], **options: Any) -> list[Any]:
+        async def all_of_them() -> list[Any]:
+            calls = [self._told(self.client.ask_then, encode(command), **options) for command in commands]
+            return await asyncio.gather(*calls, return_exceptions=True)
+
+        results = self.run(all_of_them)
+        return [decode(result) if isinstance(result, msgspec.Raw) else result for result in results]
+
+    def batch_raw(self, commands: list[bytes], **options: Any) -> list[Any]:
+        outcomes: list[Any] = self.run(self._told, self.client.batch_then, commands, **options)
+        return outcomes
+
+    async def _told(self, ask: Callable[..., None], asked: Any, **options: Any) -> Any:
+        told: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
+        ask(asked, told.set_result, **options)
+        outcome = await told
+        if isinstance(outcome, Exception):
+            raise outcome
+        return outcome
+
+
+FACES = [Blocking, OnAsyncio, OnUvloop, Told]
 Make = Callable[[Channel], Any]
 
 
