@@ -154,7 +154,9 @@ class Trial:
     def __exit__(self, *_: object) -> None:
         for client in self.clients:
             client.stop()
+        self.watcher.stop()
         self._stack.close()
+        self.watcher.join()
 
     def begins(self) -> None:
         """Wait until all services are registered."""
