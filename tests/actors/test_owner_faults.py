@@ -143,7 +143,7 @@ def test_the_log_shows_where_the_owner_hung(telling: System, log: Path) -> None:
 
 
 def test_an_owner_that_goes_on_at_the_last_moment_is_spared(telling: System, log: Path) -> None:
-    """The moment for its stacks is also a last chance; where this test lets it go on too late, another owner has one."""
+    """The moment for its stacks is also a last chance; if this test lets it go on too late, the next owner has one."""
     owners = []
 
     def spared() -> bool:
