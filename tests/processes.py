@@ -33,12 +33,12 @@ def running(pids: Collection[int]) -> list[int]:
     return found
 
 
-def open_files() -> set[str]:
-    """What the descriptors of this process stand for, as Linux names it."""
-    found = set()
+def open_files() -> list[str]:
+    """What each descriptor of this process stands for, as Linux names it."""
+    found = []
     for link in Path("/proc/self/fd").iterdir():
         with contextlib.suppress(FileNotFoundError):  # closed meanwhile, as the one by which the links are listed
-            found.add(str(link.readlink()))
+            found.append(str(link.readlink()))
     return found
 
 

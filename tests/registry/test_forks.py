@@ -391,12 +391,12 @@ def test_a_closed_registry_stays_closed(supervisor: Supervisor) -> None:
 
 def test_the_descriptors_of_the_parent_are_closed() -> None:
     """A child that uses nothing keeps nothing of the system open: no queue, no line to the supervisor, no lock."""
-    before = open_files()
+    before = set(open_files())
     with Supervisor() as system, closing(registry.connect(system.path)) as joined:
         assert system.registry.backend_count() == joined.backend_count() == 0
-        systems = {file for file in open_files() - before if not file.startswith("/proc")}
+        systems = {file for file in set(open_files()) - before if not file.startswith("/proc")}
         assert len(systems) >= 5
-        assert in_fork(lambda: sorted(open_files() & systems - {"anon_inode:[pidfd]"})) == []
+        assert in_fork(lambda: sorted(set(open_files()) & systems - {"anon_inode:[pidfd]"})) == []
 
 
 # -- the handle in a child -----------------------------------------------------------------------------------------
