@@ -128,6 +128,9 @@ class Settings(msgspec.Struct, frozen=True):
 Request = Spawn | Attach | Await | Status | DumpStacks | Stop
 FromSupervisor = Ready | Failed | Done | Refusal
 
+_Answered = tuple[Done, list[int]]
+"""An answer, and the descriptors that came with it."""
+
 
 class _Numbered(msgspec.Struct):
     """What can be read of a request whose other fields make no sense."""
@@ -157,8 +160,8 @@ class Handle:
         self._process: Process[FromSupervisor] = Process(start, msgspec.msgpack.encode(settings), fds, FromSupervisor)
         self._ids = itertools.count(1)
         self._lock = threading.Lock()
-        self._waiting: dict[int, Future[tuple[Done, list[int]]]] = {}
-        self._awaited: dict[str, Future[tuple[Done, list[int]]]] = {}
+        self._waiting: dict[int, Future[_Answered]] = {}
+        self._awaited: dict[str, Future[_Answered]] = {}
         self._started: Future[None] = Future()
         self._gone = threading.Event()
         self._reason = "the system has stopped"
@@ -199,7 +202,9 @@ class Handle:
         # One question serves all who wait, so asking again and again does not pile up callbacks in the supervisor.
         future = self._awaited.get(name)
         if future is None or future.done():
-            future = self._awaited[name] = self._begin(lambda id: Await(id, name))
+            future = Future()
+            self._begin(future, lambda id: Await(id, name))
+            self._awaited[name] = future
         try:
             done, _ = future.result(timeout)
         except FutureTimeoutError:
@@ -261,16 +266,20 @@ class Handle:
         if self._elsewhere:
             raise StartedElsewhere
 
-    def _ask(self, make: Callable[[int], Request], fds: Sequence[int] = ()) -> tuple[Done, list[int]]:
-        future = self._begin(make, fds)
+    def _ask(self, make: Callable[[int], Request], fds: Sequence[int] = ()) -> _Answered:
+        future: Future[_Answered] = Future()
         try:
+            self._begin(future, make, fds)
             return future.result(START_TIMEOUT_S)
-        except FutureTimeoutError:
-            raise CallTimeout("the supervisor did not answer in time") from None
+        except BaseException as error:
+            # Who is told nothing, perhaps because a signal handler has raised, cannot close what the answer carries.
+            future.add_done_callback(_close_what_came)
+            if isinstance(error, FutureTimeoutError):
+                raise CallTimeout("the supervisor did not answer in time") from None
+            raise
 
-    def _begin(self, make: Callable[[int], Request], fds: Sequence[int] = ()) -> Future[tuple[Done, list[int]]]:
+    def _begin(self, future: Future[_Answered], make: Callable[[int], Request], fds: Sequence[int] = ()) -> None:
         self._check_here()
-        future: Future[tuple[Done, list[int]]] = Future()
         with self._lock:
             if self._gone.is_set():
                 raise SystemStopped(self._reason)
@@ -280,7 +289,6 @@ class Handle:
                 self._process.control.send(make(id), fds)
             except QueueClosed:
                 raise SystemStopped(self._reason) from None
-        return future
 
     def _listen(self) -> None:
         reason = ""
@@ -313,6 +321,12 @@ class Handle:
         else:
             future.set_exception(SupervisorError(message.reason))
         return None
+
+
+def _close_what_came(future: Future[_Answered]) -> None:
+    if future.exception() is None:
+        for fd in future.result()[1]:
+            os.close(fd)
 
 
 class _Service:

@@ -158,7 +158,6 @@ class ByHand:
             for end in ends:
                 end.close()
         self.owner._epoll.close()
-        self.owner._pulse.close()
         self.line.close()
         self.theirs.close()
         self.engine.ledger.close()

@@ -1,5 +1,5 @@
 from collections.abc import Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, closing
 
 import pytest
 
@@ -46,6 +46,7 @@ def silent() -> Iterator[SilentOwner]:
 
 
 @pytest.fixture
-def log() -> SessionLog:
+def log() -> Iterator[SessionLog]:
     """A session log that nobody has written to."""
-    return SessionLog.create()
+    with closing(SessionLog.create()) as log:
+        yield log

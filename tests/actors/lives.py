@@ -1,6 +1,7 @@
 """An owner's life without its sockets: what it is told, it does; what it says, is looked at."""
 
 import math
+import weakref
 from typing import Any
 
 import msgspec
@@ -19,7 +20,7 @@ S = 7
 
 
 class Life:
-    """An owner's life without its sockets.
+    """An owner's life without its sockets; its descriptors are closed as soon as nobody refers to it.
 
     Args:
         log: The session log, of which it takes a duplicate.
@@ -30,16 +31,25 @@ class Life:
     def __init__(self, log: SessionLog, journal: Journal | None = None, epoch: int = 1) -> None:
         self.actor = CounterActor()
         self.clock = ManualClock()
-        self.log = log
+        self._logs = logs = [log]
         self.pulse = Pulse.create()
         self.engine = Engine(
-            self.actor, journal or MemoryJournal(), duplicate(log), self.clock, epoch, self._handed, self.pulse
+            self.actor,
+            journal or MemoryJournal(),
+            duplicate(log),
+            self.clock,
+            epoch,
+            lambda fresh: logs.append(duplicate(fresh)),  # not a method: the engine must not keep this object alive
+            self.pulse,
         )
+        weakref.finalize(self, _close, self.engine, self.pulse, logs)
         self.known = self.engine.recover()
         self.engine.join(S)
 
-    def _handed(self, log: SessionLog) -> None:
-        self.log = duplicate(log)
+    @property
+    def log(self) -> SessionLog:
+        """What a next life is given."""
+        return self._logs[-1]
 
     def say(
         self, number: int, command: Any, *, answered: int = 0, deadline: float = math.inf, session: int = S
@@ -65,6 +75,13 @@ class Life:
     def ask(self, number: int, command: Any, **more: Any) -> Any:
         self.say(number, command, **more)
         return self.answers(more.get("session", S))[number]
+
+
+def _close(engine: Engine, pulse: Pulse, logs: list[SessionLog]) -> None:
+    engine.ledger._log.close()
+    pulse.close()
+    for log in logs[1:]:  # the first is that of whoever gave it
+        log.close()
 
 
 def rows(actor: CounterActor) -> dict[str, dict[Any, Any]]:

@@ -38,10 +38,13 @@ class Door:
         self.pids: list[int] = []
         self.ends: dict[int, Channel] = {}
         self._reactor = Reactor(SystemClock())
+        with ExitStack() as undo:
+            undo.callback(self._reactor.close)
+            self.listener = AttachListener(str(path), self._reactor, self._join, self._leave, credentials)
+            undo.pop_all()
         self._orders: list[Callable[[], None]] = []
         self._read, self._write = os.pipe()
         self._reactor.watch(self._read, self._obey)
-        self.listener = AttachListener(str(path), self._reactor, self._join, self._leave, credentials)
         self._running = True
         self._thread = threading.Thread(target=self._run, daemon=True)
         self._thread.start()

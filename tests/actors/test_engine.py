@@ -2,6 +2,7 @@ import logging
 import math
 import os
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from typing import Any
 
 import msgspec
@@ -182,7 +183,8 @@ def log_of(content: bytes) -> SessionLog:
 def test_a_first_life_does_not_believe_the_turn_of_a_former_system(log: SessionLog) -> None:
     """Without a session log the journal's last turn is a former system's: it is not replayed, now or by a successor."""
     journal = MemoryJournal()
-    Life(SessionLog.create(), journal).ask(1, Increment("a", durable=True))
+    with closing(SessionLog.create()) as former:
+        Life(former, journal).ask(1, Increment("a", durable=True))
     assert Life(log, journal).known == set()
     life = Life(log, journal, epoch=2)
     assert life.known == set()
@@ -203,8 +205,7 @@ def test_a_torn_tail_costs_only_the_last_turn(log: SessionLog) -> None:
         assert after.ask(2, Increment("a")) == 2
         last = Life(torn, epoch=3)
         assert last.ask(3, Increment("a")) == 3
-        for used in (torn, after.engine.ledger._log, last.engine.ledger._log):
-            used.close()
+        torn.close()
 
 
 def test_any_damaged_byte_of_the_last_record_is_noticed(log: SessionLog) -> None:
@@ -219,7 +220,6 @@ def test_any_damaged_byte_of_the_last_record_is_noticed(log: SessionLog) -> None
         after = Life(damaged, epoch=2)
         assert after.engine.ledger.turn == 1
         damaged.close()
-        after.engine.ledger._log.close()
 
 
 def test_a_log_grows_with_what_it_holds(log: SessionLog) -> None:

@@ -7,7 +7,7 @@ import os
 import signal
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +16,7 @@ import psutil
 import pytest
 
 from actors.client import Client
-from actors.errors import StartFailed, SupervisorError, SystemStopped
+from actors.errors import CallTimeout, StartFailed, SupervisorError, SystemStopped
 from actors.exits import Exit
 from actors.handle import Handle, Settings
 from actors.processes.children import ChildSpec, OwnerSpec
@@ -296,6 +296,41 @@ def test_an_interrupt_just_after_a_question_costs_only_its_answer(
     assert [info.name for info in system.handle.processes()] == ["owner"]
     system.handle.stop(5)
     assert system.handle.exit is not None
+
+
+def interrupted(system: System, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Ask for a session, and do not wait for it because of Ctrl-C."""
+    del monkeypatch
+    main = threading.get_ident()
+
+    def interrupt() -> None:
+        until(lambda: system.handle._waiting, "it waits")
+        signal.pthread_kill(main, signal.SIGINT)
+
+    thread = threading.Thread(target=interrupt)
+    thread.start()
+    with pytest.raises(KeyboardInterrupt):
+        system.handle.attach()
+    thread.join()
+
+
+def tired_of_waiting(system: System, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Ask for a session, and do not wait for it any longer."""
+    with monkeypatch.context() as impatient:
+        impatient.setattr("actors.handle.START_TIMEOUT_S", 0.01)
+        with pytest.raises(CallTimeout):
+            system.handle.attach()
+
+
+@pytest.mark.parametrize("ask_in_vain", [interrupted, tired_of_waiting])
+def test_a_session_that_nobody_waits_for_any_more_ends(
+    system: System, monkeypatch: pytest.MonkeyPatch, ask_in_vain: Callable[..., None]
+) -> None:
+    """The supervisor gives it when it goes on; its end of the queue is closed as it comes."""
+    os.kill(system.handle.pid, signal.SIGSTOP)
+    ask_in_vain(system, monkeypatch)
+    os.kill(system.handle.pid, signal.SIGCONT)
+    until(lambda: system.handle.statistics().sessions == 1, "the test's own session is the only one")
 
 
 def test_the_end_of_a_worker_is_told_to_who_waits(system: System) -> None:

@@ -20,6 +20,9 @@ from tests.polling import until
 
 WINDOW = 8
 
+LONG_S = 60.0
+"""Nothing ends by itself while a test waits for it."""
+
 
 @pytest.fixture
 def client(owner: LocalOwner) -> Iterator[Client]:
@@ -145,11 +148,14 @@ def test_a_thread_that_sleeps_is_woken_if_the_reader_is_interrupted(owner: Local
 
     def sleep() -> None:
         with client._lock:
-            client._sleep(5)
+            client._sleep(LONG_S)
+
+    def wait_in_line() -> None:
+        client.ask(encode(Queue()), timeout=LONG_S)
 
     def wait_in_line_and_be_interrupted(at: int) -> bool:
         over = threading.Event()
-        sleepers = [threading.Thread(target=sleep), threading.Thread(target=lambda: ask(client, Queue()))]
+        sleepers = [threading.Thread(target=sleep), threading.Thread(target=wait_in_line)]
 
         def serve_both_at_once() -> None:
             until(lambda: client._reader == main or over.is_set(), "the main thread reads")
@@ -164,13 +170,18 @@ def test_a_thread_that_sleeps_is_woken_if_the_reader_is_interrupted(owner: Local
         came = interrupted(lambda: client.ask(encode(Queue())), at)
         over.set()
         helper.join()
-        while ask(other, Serve()) is not None:
-            pass
-        sleepers[1].join(3)
-        assert not sleepers[1].is_alive()
-        with client._lock:
-            client._changed.notify_all()
-        sleepers[0].join()
+
+        def served() -> bool:
+            # It may come into the line only now; once it was served, this sends its process nothing more.
+            return ask(other, Serve()) is None and not sleepers[1].is_alive()
+
+        def woken() -> bool:
+            with client._lock:
+                client._changed.notify_all()
+            return not sleepers[0].is_alive()
+
+        until(served, "it has its answer")
+        until(woken, "the other has slept enough")
         return came
 
     at = 1

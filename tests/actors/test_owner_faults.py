@@ -1,5 +1,6 @@
 """Owners that hang, and commands that kill them, in whole systems of real processes."""
 
+import contextlib
 import logging
 import os
 import signal
@@ -142,12 +143,24 @@ def test_the_log_shows_where_the_owner_hung(telling: System, log: Path) -> None:
 
 
 def test_an_owner_that_goes_on_at_the_last_moment_is_spared(telling: System, log: Path) -> None:
-    """The moment for its stacks is also a last chance."""
-    first = telling.info("owner")
-    os.kill(pid_of(first), signal.SIGSTOP)
-    until(lambda: "its stacks follow" in log.read_text(), "the hang is noticed")
-    os.kill(pid_of(first), signal.SIGCONT)
-    until(lambda: "the owner goes on by itself" in log.read_text(), "it is spared")
+    """The moment for its stacks is also a last chance; if this test lets it go on too late, the next owner has one."""
+    owners = []
+
+    def spared() -> bool:
+        owners.append(telling.ready("owner"))
+        before = len(log.read_text())
+
+        def said(what: str) -> bool:
+            return what in log.read_text()[before:]
+
+        os.kill(pid_of(owners[-1]), signal.SIGSTOP)
+        until(lambda: said("its stacks follow"), "the hang is noticed")
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid_of(owners[-1]), signal.SIGCONT)
+        until(lambda: said("the owner goes on by itself") or said("starting it again"), "it is judged")
+        return said("the owner goes on by itself")
+
+    until(spared, "one is spared", 60)
     assert telling.ask(Count()) == 1
-    assert telling.info("owner") == first
-    assert telling.handle.statistics().hangs == 0
+    assert telling.info("owner") == owners[-1]
+    assert telling.handle.statistics().hangs == len(owners) - 1

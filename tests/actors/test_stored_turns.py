@@ -4,6 +4,7 @@ import logging
 import math
 import os
 from collections.abc import Sequence
+from contextlib import closing
 from typing import Any
 
 import msgspec
@@ -166,9 +167,10 @@ def test_a_transaction_that_is_older_than_the_log_is_not_replayed(log: SessionLo
 def test_turns_are_counted_on_from_a_journal_without_a_log(log: SessionLog) -> None:
     """A number that the journal has seen is not given again, so `holds` cannot mistake an old turn for a new one."""
     journal = MemoryJournal()
-    old = Life(SessionLog.create(), journal)
-    for number in range(1, 4):
-        old.ask(number, Increment("a", durable=True))
+    with closing(SessionLog.create()) as former:
+        old = Life(former, journal)
+        for number in range(1, 4):
+            old.ask(number, Increment("a", durable=True))
     life = Life(log, journal)
     assert life.engine.ledger.turn == 3
     life.ask(1, Take())
@@ -303,10 +305,10 @@ def test_the_first_turn_of_a_system_stands_if_it_reached_the_journal(log: Sessio
     """A first owner that dies before it has written its log leaves enough to know that the turn is its own."""
     journal = MemoryJournal()
     life = Life(log, journal)
-    begun = SessionLog.create()
-    os.pwrite(begun.fileno(), os.pread(life.log.fileno(), life.engine.ledger.log_bytes, 0), 0)
-    life.ask(1, Increment("a", durable=True))
-    after = Life(begun, journal, epoch=2)
+    with closing(SessionLog.create()) as begun:
+        os.pwrite(begun.fileno(), os.pread(life.log.fileno(), life.engine.ledger.log_bytes, 0), 0)
+        life.ask(1, Increment("a", durable=True))
+        after = Life(begun, journal, epoch=2)
     assert after.known == {S}
     assert after.ask(1, Increment("a", durable=True)) == 1
 

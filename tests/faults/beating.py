@@ -17,6 +17,9 @@ ROUND_S = 1.0
 
 TIMEOUT_S = 10.0
 
+AGAIN_S = 0.05
+"""So long before the next attempt."""
+
 
 class Answer(NamedTuple):
     """What a gateway answered."""
@@ -65,6 +68,7 @@ class Watcher(threading.Thread):
         super().__init__(daemon=True)
         self.changes: list[dict[str, Any]] = []
         self._address = address
+        self._stopping = threading.Event()
 
     @property
     def last(self) -> int:
@@ -72,7 +76,7 @@ class Watcher(threading.Thread):
         return self.changes[-1]["revision"] if self.changes else 0
 
     def run(self) -> None:
-        while True:
+        while not self._stopping.is_set():
             connection = http.client.HTTPConnection(self._address, timeout=2 * TIMEOUT_S)
             with contextlib.closing(connection), contextlib.suppress(OSError, http.client.HTTPException):
                 connection.request("GET", f"/watch?since={self.last}")
@@ -80,6 +84,11 @@ class Watcher(threading.Thread):
                 while line := response.readline():
                     if line.startswith(b"data: "):
                         self.changes.append(json.loads(line[len(b"data: ") :]))
+            self._stopping.wait(AGAIN_S)
+
+    def stop(self) -> None:
+        """Let this stream be the last; `join` then waits for its end, which is that of the registry."""
+        self._stopping.set()
 
 
 class Client(threading.Thread):
@@ -135,7 +144,7 @@ class Client(threading.Thread):
                 answer = self._caller.ask("POST", path, body)
             except (OSError, http.client.HTTPException):
                 service.failed(time.monotonic())
-                self._stopping.wait(0.05)  # before the next attempt
+                self._stopping.wait(AGAIN_S)
                 continue
             self.gateways.add(answer.gateway)
             if answer.status == status:

@@ -110,6 +110,12 @@ class Service:
     def is_registered(self) -> bool:
         return bool(self._beats)
 
+    @property
+    def last_heard(self) -> float:
+        """When its latest sign of life that has surely arrived had done so."""
+        with self._lock:
+            return max((beat.latest for beat in self._beats if beat.certain), default=-math.inf)
+
     def tries(self, now: float) -> None:
         """It sends a sign of life."""
         with self._lock:

@@ -237,6 +237,8 @@ def serve() -> Iterator[Server]:
             stack.callback(upstream.shutdown)
             arguments += ["--backend", upstream.url]
         run = stack.enter_context(program(*arguments))
-        yield Server(run, streams, 2)
-        for upstream_stream in streams.values():
-            upstream_stream.pieces.put(None)
+        try:
+            yield Server(run, streams, 2)
+        finally:
+            for upstream_stream in streams.values():
+                upstream_stream.pieces.put(None)

@@ -131,10 +131,10 @@ class Trial:
         self.pausing, self.ending = silent[: SERVICES // 10], silent[SERVICES // 10 :]
         self.watcher = Watcher(self._address)
         self.observer = Observer(self._address, self.services)
-        silences = self._silences()
+        self._silent = self._silences()
         parts = [self.services[number::CLIENTS] for number in range(CLIENTS)]
         self.clients = [
-            Client(self._address, [(one, said(one.name, number)) for number, one in enumerate(part)], silences)
+            Client(self._address, [(one, said(one.name, number)) for number, one in enumerate(part)], self._silent)
             for part in parts
         ]
 
@@ -154,7 +154,9 @@ class Trial:
     def __exit__(self, *_: object) -> None:
         for client in self.clients:
             client.stop()
+        self.watcher.stop()
         self._stack.close()
+        self.watcher.join()
 
     def begins(self) -> None:
         """Wait until all services are registered."""
@@ -208,6 +210,27 @@ class Trial:
         self.look()  # before anybody sends a heartbeat
         for client in self.clients:
             client.go_on()
+
+    def is_certain(self) -> None:
+        """Look until the model has known exactly how services must be listed: after a kill it is not sure for a while.
+
+        Those that only pause do so again as long as it takes.
+        """
+
+        def was_certain() -> bool:
+            self.look()
+            if all(self.observer.certain[listed] > 20 for listed in Listed):
+                return True
+            now = time.monotonic()
+            for one in filter(self._is_back, self.pausing):
+                self._silent[one.name] = (now, now + PAUSE_S)
+            return False
+
+        until(was_certain, "the model was certain of each state", 30)
+        until(lambda: self.look() and all(map(self._is_back, self.pausing)), "those that paused are back")
+
+    def _is_back(self, service: Service) -> bool:
+        return service.gone or service.last_heard > self._silent[service.name][1]
 
     def ends(self) -> list[dict[str, Any]]:
         """Wait until those that are silent for good are removed; all changes that there have been."""
@@ -293,6 +316,7 @@ def test_who_is_listed_while_processes_are_killed(tmp_path: Path, chance: random
         trial.kill_all_and_start_again()
         trial.observe(0.5, 2)
         trial.kill("owner", chance.choice(["gateway-1", "gateway-2"]))
+        trial.is_certain()
         changes = trial.ends()
     assert trial.watcher.changes[: len(changes)] == changes
     assert [change["revision"] for change in changes] == list(range(1, len(changes) + 1))
@@ -302,4 +326,3 @@ def test_who_is_listed_while_processes_are_killed(tmp_path: Path, chance: random
     assert [client.surprises for client in trial.clients] == CLIENTS * [[]]
     assert set(trial.observer.gateways) == set.union(*(client.gateways for client in trial.clients))
     assert len(trial.observer.gateways) == 2
-    assert all(trial.observer.certain[listed] > 20 for listed in Listed), trial.observer.certain

@@ -27,7 +27,7 @@ from registry import AsyncRegistry, Lease, Registry, Supervisor
 from registry.directory import StateDirectory
 from tests.forking import Forked, in_fork
 from tests.polling import until
-from tests.processes import program, running
+from tests.processes import open_files, program, running
 from tests.registry import worker_functions as workers
 from tests.registry.systems import A
 from tests.registry.test_connection import raises_stopped
@@ -391,16 +391,12 @@ def test_a_closed_registry_stays_closed(supervisor: Supervisor) -> None:
 
 def test_the_descriptors_of_the_parent_are_closed() -> None:
     """A child that uses nothing keeps nothing of the system open: no queue, no line to the supervisor, no lock."""
-
-    def files() -> set[str]:
-        return {str(link.readlink()) for link in Path("/proc/self/fd").iterdir() if link.is_symlink()}
-
-    before = files()
+    before = set(open_files())
     with Supervisor() as system, closing(registry.connect(system.path)) as joined:
         assert system.registry.backend_count() == joined.backend_count() == 0
-        systems = {file for file in files() - before if not file.startswith("/proc")}
+        systems = {file for file in set(open_files()) - before if not file.startswith("/proc")}
         assert len(systems) >= 5
-        assert in_fork(lambda: sorted(files() & systems - {"anon_inode:[pidfd]"})) == []
+        assert in_fork(lambda: sorted(set(open_files()) & systems - {"anon_inode:[pidfd]"})) == []
 
 
 # -- the handle in a child -----------------------------------------------------------------------------------------

@@ -13,6 +13,7 @@ from pathlib import Path
 
 from registry import AsyncRegistry, Backend, BackendStatus, Lease, Model, Registry, RegistryError
 from tests.forking import Forked
+from tests.processes import open_files
 
 
 def count(registry: Registry, backend: str, times: int, *, release: bool = True) -> None:
@@ -167,5 +168,4 @@ def fork_and_compare(registry: Registry) -> None:
 
 def sockets() -> set[str]:
     """The sockets that this process has open."""
-    links = {str(link.readlink()) for link in Path("/proc/self/fd").iterdir() if link.is_symlink()}
-    return {link for link in links if link.startswith("socket:")}
+    return {file for file in open_files() if file.startswith("socket:")}

@@ -250,7 +250,7 @@ async def test_proxies_of_the_environment_are_not_used(monkeypatch: pytest.Monke
 @on_loop
 async def test_what_is_no_http(reply: bytes, said: str) -> None:
     """What cannot be read as an answer is told as such."""
-    finding = await found(StandIn({"*": reply}), timeout_s=0.3)
+    finding = await found(StandIn({"*": reply}), timeout_s=0.3 if said == "no answer within" else 5.0)
     assert finding.status is BackendStatus.UNHEALTHY
     assert said in str(finding.error)
 

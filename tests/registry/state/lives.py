@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import math
 import os
 import weakref
@@ -34,7 +35,7 @@ _encode = msgspec.msgpack.encode
 
 
 class Life:
-    """One owner's life after another, in the same memory.
+    """One owner's life after another, in the same memory; the logs are closed as soon as nobody refers to it.
 
     Attributes:
         clock: The time; it moves only when a test moves it.
@@ -67,12 +68,9 @@ class Life:
         log = SessionLog(os.dup(self._logs[0].fileno()))
         _close(self._logs[1:])
         self._logs[1:] = [log]
-        self.engine = Engine(self.actor, self.journal, log, self.clock, epoch, self._handed_over)
+        handed_over = functools.partial(_handed_over, self._logs)  # not a method: an engine must not keep this object
+        self.engine = Engine(self.actor, self.journal, log, self.clock, epoch, handed_over)
         self.engine.recover()
-
-    def _handed_over(self, log: SessionLog) -> None:
-        self._logs[0].close()
-        self._logs[:] = [SessionLog(os.dup(log.fileno())), log]
 
     def next_owner(self, journal: Journal | None = None) -> None:
         """The owner dies; its successor goes on with journal and session log."""
@@ -174,6 +172,11 @@ class Life:
     def served(self, *calls: Call) -> list[bool]:
         """Which of these commands have their answer."""
         return [call in self.answers for call in calls]
+
+
+def _handed_over(logs: list[SessionLog], log: SessionLog) -> None:
+    logs[0].close()
+    logs[:] = [SessionLog(os.dup(log.fileno())), log]
 
 
 def _close(logs: Sequence[SessionLog]) -> None:
