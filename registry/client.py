@@ -228,6 +228,9 @@ class AsyncRegistry(Operations, AsyncFace):
             call: The operation, as for `batch`.
             then: Called once, with what `perform` returns or raises; it must not raise anything.
         """
+        if call.inert:
+            then(call.read(NOTHING))
+            return
 
         def read(outcome: msgspec.Raw | ActorsError) -> None:
             then(call.read(outcome) if isinstance(outcome, msgspec.Raw) else outcome)

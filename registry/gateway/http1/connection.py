@@ -208,7 +208,7 @@ class ClientConnection(asyncio.Protocol):
         if len(self._queue) >= self._limits.max_pipelined and not self._read_paused:
             self._read_paused = True
             self._transport.pause_reading()
-        if self._response is None and self._wake is not None and not self._wake.done():
+        if self._wake is not None and not self._wake.done():
             self._wake.set_result(None)
 
     def _begin(self, request: Request) -> bool:
@@ -229,7 +229,7 @@ class ClientConnection(asyncio.Protocol):
     def _begun_is_done(self) -> None:
         response, self._response = self._response, None
         assert response is not None  # noqa: S101 - this is called once for each
-        if not response.keep_alive or self._draining:
+        if not response.keep_alive:
             self._close()
         elif not self._queue:
             self._expect_request()
@@ -242,7 +242,8 @@ class ClientConnection(asyncio.Protocol):
 
     async def _serve(self) -> None:
         while not self._lost:
-            if not self._queue:
+            # One that was begun without this task may still be waiting for its answer.
+            while not self._queue or self._response is not None:
                 self._wake = self._loop.create_future()
                 await self._wake
                 self._wake = None
@@ -256,7 +257,7 @@ class ClientConnection(asyncio.Protocol):
             if not await self._answer(item):
                 break
             await self.writable()
-            if not self._queue:
+            if not self._queue and self._response is None:
                 self._expect_request()
         self._close()
 

@@ -44,6 +44,8 @@ class FakeServices:
         answering: Those whose probes succeed.
         calls: What was done, in order, with the arguments.
         probe_allowed: Cleared while probes hang.
+        messages: How many heartbeats, registrations or groups of them have come whose senders are told the outcome.
+        may_answer: Cleared while these are not answered.
         services_failure: What every operation fails with, if anything.
     """
 
@@ -54,6 +56,9 @@ class FakeServices:
         self.answering: set[str] = set()
         self.calls: list[tuple[str, dict[str, Any]]] = []
         self.services_failure: Exception | None = None
+        self.messages = 0
+        self.may_answer = asyncio.Event()
+        self.may_answer.set()
         self._tasks: list[asyncio.Task[None]] = []
         self.probe_allowed = asyncio.Event()
         self.probe_allowed.set()
@@ -84,6 +89,8 @@ class FakeServices:
 
     def _tell(self, asked: Coroutine[None, None, T], then: Callable[[T | ActorsError], None]) -> None:
         async def tell() -> None:
+            self.messages += 1
+            await self.may_answer.wait()
             outcome: T | ActorsError
             try:
                 outcome = await asked
