@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import signal
 from collections import Counter
 from collections.abc import Iterator
 
@@ -14,6 +15,9 @@ from tests.processes import open_files
 # How long an example takes depends on what else the machine does; a slow one is no failure.
 settings.register_profile("default without deadlines", deadline=None)
 settings.load_profile("default without deadlines")
+
+# A shell lets what a script starts in the background ignore Ctrl-C, and the programs that tests start would inherit it.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 MOST_LEFT = 100
 """Descriptors that the standard library and others may keep open for as long as the process lives."""

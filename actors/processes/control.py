@@ -191,7 +191,7 @@ class Control(Generic[T]):
         flags = socket.MSG_CMSG_CLOEXEC | (0 if block else socket.MSG_DONTWAIT)
         fds = array.array("i")
         try:
-            # Not `socket.recv_fds`: it does not pass its flags on (CPython 3.11).
+            # Not `socket.recv_fds`: it does not pass its flags on (CPython 3.11 to 3.13).
             data, ancillary, _, _ = self._sock.recvmsg(_MAX_BYTES, socket.CMSG_LEN(MAX_FDS * fds.itemsize), flags)
         except BlockingIOError:
             return None

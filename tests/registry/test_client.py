@@ -341,7 +341,7 @@ def test_an_operation_is_an_unbound_method_of_its_class(running_supervisor: Supe
     rest = "id: 'str', *, fresh: 'bool' = False) -> 'BackendView | None'"
     assert str(inspect.signature(Registry.get_backend)) == f"(self, {rest}"
     assert str(inspect.signature(registry.get_backend)) == f"({rest}"
-    assert "acquire(self, model: 'str', *, exclude" in pydoc.plain(pydoc.render_doc(Registry.acquire))
+    assert f"get_backend(self, {rest}" in pydoc.plain(pydoc.render_doc(Registry.get_backend))
     no_registry: Any = "m"
     with pytest.raises(TypeError, match="acquire needs a registry as its first argument, not 'm'"):
         Registry.acquire(no_registry, "m")

@@ -107,6 +107,7 @@ def test_nothing_is_lost_at_an_orderly_end(life: Life, path: Path) -> None:
     life.engine.close()
     life.next_system(Flaky(path))
     assert total(life) == 3
+    life.journal.close()
 
 
 def test_a_successor_goes_on_with_the_latest(life: Life) -> None:

@@ -136,7 +136,7 @@ def test_the_key_is_sent_and_never_shown(call: Caller, stand_in: StandIn) -> Non
     ("answer", "reason", "is_for_now"),
     [
         ((400, b'{"error": "Invalid JSON"}'), "Invalid JSON", False),
-        ((422, b""), "Unprocessable Entity", False),
+        ((409, b""), "Conflict", False),
         ((503, b'{"detail": "not now\\n\\u001b[31m"}'), "not now ?[31m", True),
         ((500, b"<html>" + b"x" * 1000), "Internal Server Error", True),
         ((307, b""), "Temporary Redirect", False),

@@ -74,7 +74,9 @@ class Life:
 
     def next_owner(self, journal: Journal | None = None) -> None:
         """The owner dies; its successor goes on with journal and session log."""
-        self.journal = journal or self.journal
+        if journal is not None:
+            self.journal.close()
+            self.journal = journal
         self._live(self.engine.epoch + 1)
 
     def next_system(self, journal: Journal | None = None) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import msgspec
@@ -22,13 +23,14 @@ def path(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def life(path: Path) -> Life:
+def life(path: Path) -> Iterator[Life]:
     """A registry with a service that was heard of 100 s ago."""
     life = Life(Flaky(path))
     life.tick()
     life.do(service())
     life.live(100.0)
-    return life
+    yield life
+    life.journal.close()
 
 
 def age_s(life: Life) -> float:
@@ -93,6 +95,7 @@ def test_heartbeats_know_the_time_better_than_the_last_tick(path: Path) -> None:
     life.next_owner(Flaky(path))
     life.tick()
     assert age_s(life) == 0.0
+    life.journal.close()
 
 
 def test_wall_clock_is_set(life: Life) -> None:
@@ -139,3 +142,4 @@ def test_nothing_is_written_without_services(path: Path) -> None:
     size = life.engine.ledger.log_bytes
     life.live(10.0)
     assert life.engine.ledger.log_bytes == size
+    life.journal.close()

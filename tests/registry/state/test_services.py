@@ -120,6 +120,7 @@ def test_order_outlives_everything_but_the_file(tmp_path: Path) -> None:
     life.engine.close()
     life.next_system(Flaky(path))
     assert names(life) == ["z", "a", "m", "b"]
+    life.journal.close()
 
 
 def test_update_changes_only_what_is_given() -> None:
@@ -196,6 +197,7 @@ def test_metadata_at_its_limits(tmp_path: Path) -> None:
         life.do(service(name, metadata=metadata))
     life.next_owner(Flaky(path))
     assert {name: get(life, name).metadata for name in kept} == kept
+    life.journal.close()
 
 
 def test_silent_service() -> None:
@@ -291,6 +293,7 @@ def test_full_disk_keeps_nothing_else_from_its_time(tmp_path: Path, monkeypatch:
     journal.fails = False
     life.live(AGAIN_S + 1.0)
     assert not life.actor.services.require("s").is_healthy
+    life.journal.close()
 
 
 def test_session_end_leaves_services_alone() -> None:
@@ -316,6 +319,7 @@ def test_heartbeat_that_was_not_saved_is_as_if_it_came_with_the_next_start(tmp_p
     life.join(1)
     assert get(life).is_healthy
     assert list(life.actor.services.beats) == ["s"]
+    life.journal.close()
 
 
 @pytest.mark.parametrize(

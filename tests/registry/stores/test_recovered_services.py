@@ -51,6 +51,7 @@ def test_other_tables_are_damaged(path: Path, damaged: str) -> None:
     for beat in services.beats.values():
         assert now_s < services.fresh_until(beat) <= now_s + 120.0
     assert {state.record.url for state in life.backends()} == {f"http://{name}:1" for name in NAMES}
+    life.journal.close()
 
 
 def test_services_are_damaged(path: Path) -> None:
@@ -65,3 +66,4 @@ def test_services_are_damaged(path: Path) -> None:
     assert {state.record.url for state in life.backends()} == {f"http://{name}:1" for name in left}
     with closing(Flaky(path)) as journal:
         assert {key for name, key, _ in journal.load().rows if name == "backends"} == {f"{name}:1" for name in left}
+    life.journal.close()
