@@ -69,7 +69,7 @@ class Services:
         self.tables = (self.records, self.beats, *lifetime.tables)
         self._servers = Servers()
         self.backends = ServiceBackends(self.records, self._servers, backends, traffic)
-        self._silence = Silence(rules)
+        self._silence = Silence(rules, self._heard_s)
         self._rules = rules
         self._lifetime = lifetime
         self._watcher = watcher
@@ -79,10 +79,15 @@ class Services:
 
     def _record_changed(self, name: str, before: ServiceRecord | None, after: ServiceRecord | None) -> None:
         self._servers.service_changed(name, before, after)
-        self._silence.note(name, after, self.beats.get(name))
+        self._silence.note(name, after)
 
-    def _beat_changed(self, name: str, _: BeatRecord | None, after: BeatRecord | None) -> None:
-        self._silence.note(name, self.records.get(name), after)
+    def _beat_changed(self, name: str, before: BeatRecord | None, after: BeatRecord | None) -> None:
+        if before is None or after is None or after.lived_s < before.lived_s:  # it is not as usual
+            self._silence.note(name, self.records.get(name))
+
+    def _heard_s(self, name: str) -> float:
+        beat = self.beats.get(name)
+        return 0.0 if beat is None else beat.lived_s
 
     # -- reading ---------------------------------------------------------------------------------------------
 

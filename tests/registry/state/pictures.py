@@ -65,8 +65,8 @@ def derived_from(actor: RegistryActor) -> dict[str, Any]:
         "named": {
             key: (set(server.names), dict(server.models), server.running) for key, server in servers.named.items()
         },
-        "healthy_services": dict(silence.healthy.instants),
-        "all_services": dict(silence.all.instants),
+        "healthy_services": set(silence.healthy.noted),
+        "all_services": set(silence.all.noted),
         "pending": dict(pending._counts),
         "by_model": {model: set(having) for model, having in backends._by_model.items()},
         "routable": {model: set(ids) for model, ids in choice.routable.items()},

@@ -8,13 +8,15 @@ from typing import Any
 
 import msgspec
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from actors.errors import CommandInvalid, StorageUnavailable
 from registry import commands as c
 from registry.errors import InvalidField, ServiceNotFound
 from registry.state.service_metadata import MAX_DEPTH
 from registry.state.service_records import MAX_SERVICE_BYTES, ServiceView
-from registry.state.silence import AGAIN_S, MOST_AT_ONCE, Oldest
+from registry.state.silence import AGAIN_S, MOST_AT_ONCE, ROOM, Oldest
 from tests.registry.state.driver import State, backend
 from tests.registry.state.lives import Life
 from tests.registry.stores.journals import Flaky
@@ -344,45 +346,75 @@ def test_where_a_service_is_probed(said: dict[str, Any], url: str | None) -> Non
     assert life.actor.services.probe_url("s") == url
 
 
-def test_cost_does_not_depend_on_how_many_there_are(monkeypatch: pytest.MonkeyPatch) -> None:
-    """With 10,000 services a heartbeat moves one, and a tick looks at those whose time has come and one more."""
+def test_cost_does_not_depend_on_how_many_there_are() -> None:
+    """With 10,000 services a tick looks at nobody whose time has not come, however many are heard of meanwhile."""
     state = State()
     state.tick()
     for number in range(10_000):
         state.apply(service(f"s{number}"))
     looked: list[str] = []
-    before = Oldest.before
+    silence = state.actor.services._silence
 
-    def counted(oldest: Oldest, instant: float, most: int, *, or_at: bool) -> list[str]:
-        class Watched(dict[str, float]):
-            def items(self) -> Any:
-                for item in super().items():
-                    looked.append(item[0])
-                    yield item
+    def heard_s(name: str) -> float:
+        looked.append(name)
+        return state.actor.services._heard_s(name)
 
-        kept, oldest.instants = oldest.instants, Watched(oldest.instants)  # type: ignore[assignment]  # it counts its looks
-        try:
-            return before(oldest, instant, most, or_at=or_at)
-        finally:
-            oldest.instants = kept
-
-    monkeypatch.setattr(Oldest, "before", counted)
+    silence.healthy._instant_of = silence.all._instant_of = heard_s
     for _ in range(100):
         state.now_s += 0.5
         state.tick()
         state.apply(c.Heartbeat("s0"))
-    assert len(looked) <= 2 * 100
+    assert looked == []
 
 
-def test_names_are_found_in_order_after_any_sequence() -> None:
-    """Whatever was set to an earlier instant, as when a change is reverted, is found in its turn."""
-    oldest = Oldest()
-    for name, instant in (("a", 3.0), ("b", 5.0), ("c", 1.0), ("d", 4.0)):
+def test_each_is_looked_at_once_in_a_while() -> None:
+    """One that is heard of all the time is looked at when what was noted of it is old, and then not for as long."""
+    instants = {"a": 1.0, "b": 2.0}
+    looked: list[str] = []
+
+    def instant_of(name: str) -> float:
+        looked.append(name)
+        return instants[name]
+
+    oldest = Oldest(instant_of)
+    for name, instant in instants.items():
         oldest.put(name, instant)
-    assert oldest.before(4.0, 10, or_at=True) == ["c", "a", "d"]
-    assert oldest.before(4.0, 10, or_at=False) == ["c", "a"]
-    oldest.put("c", 6.0)
-    oldest.discard("a")
-    assert oldest.before(9.0, 2, or_at=True) == ["d", "b"]
-    oldest.put("d", 4.0)  # as it was: nothing to be sorted
-    assert list(oldest.instants) == ["d", "b", "c"]
+    for now in range(3, 200):
+        instants["a"] = now
+        assert oldest.before(now - 100, 10, or_at=True) == (["b"] if now >= 102 else [])
+    assert looked.count("a") == 1
+
+
+@given(st.lists(st.tuples(st.sampled_from("abc"), st.none() | st.integers(-1, 9)), max_size=30))
+def test_names_are_found_in_order_after_any_sequence(steps: list[tuple[str, int | None]]) -> None:
+    """Whatever comes, goes, moves on or is set back, as when a change is reverted, is found in its turn."""
+    instants: dict[str, float] = {}
+    oldest = Oldest(instants.__getitem__)
+    for name, to in steps:
+        if to is None:
+            instants.pop(name, None)
+            oldest.discard(name)
+        elif to >= 0:
+            instants[name] = to
+            oldest.put(name, to)
+        elif name in instants:
+            instants[name] += 1  # it moves on, and nobody says so
+        in_order = sorted(instants.values())
+        for limit in (3, 8, 20):
+            for or_at in (True, False):
+                expected = [at for at in in_order if at < limit or (at == limit and or_at)]
+                for most in (1, 10):
+                    found = oldest.before(limit, most, or_at=or_at)
+                    assert [instants[name] for name in found] == expected[:most]
+                    assert len(set(found)) == len(found)
+
+
+def test_what_was_forgotten_is_cleared_up() -> None:
+    """One that comes and goes again and again takes no memory for it."""
+    oldest = Oldest(lambda _: 0.0)
+    for number in range(5_000):
+        oldest.put("a", float(number))
+        oldest.discard("a")
+    oldest.put("a", 0.0)
+    assert len(oldest._heap) <= ROOM + 3
+    assert oldest.before(1.0, 10, or_at=True) == ["a"]
