@@ -86,6 +86,10 @@ class Life:
         self._numbers.clear()
         self.next_owner(journal)
 
+    def close(self) -> None:
+        """Close the logs now: what was logged of an error may refer to this for as long as the test runs."""
+        _close(self._logs)
+
     def join(self, session: int) -> None:
         self.engine.join(session)
         self.commit()

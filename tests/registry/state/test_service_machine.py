@@ -334,6 +334,7 @@ class ServiceMachine(ExpectedServices, RuleBasedStateMachine):
         for name in [*self.services]:
             self.remove(name)
         self.backends_are_those_that_are_named()
+        self.life.close()
         self.journal.close()
         self.directory.cleanup()
 
