@@ -9,7 +9,7 @@ noted; the rows are those of the moment at which they are sent.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
 from actors import frames
@@ -75,10 +75,10 @@ class Publisher:
         self._passing: Recent[Row] = Recent()
         self._lazy: Latest[Row] = Latest()
         self._lazy_from = 0  # what has changed before this number is not known any more
-        self._by_table: dict[str, list[tuple[int, View[Any, Any]]]] = {}
+        self._by_table: dict[str, list[tuple[int, View[Any, Any], Callable[[Change], Iterable[Any]]]]] = {}
         for number, view in enumerate(views):
-            for table in view.keys_of:
-                self._by_table.setdefault(table, []).append((number, view))
+            for table, keys_of in view.keys_of.items():
+                self._by_table.setdefault(table, []).append((number, view, keys_of))
         self._own: dict[int, set[Row]] = {}
 
     @property
@@ -120,8 +120,8 @@ class Publisher:
     def _note(self, change: Change, passing: set[Row]) -> None:
         """Note the rows that a change touches, and in `passing` those that are sent before its answer because of it."""
         table = change.table
-        for number, view in self._by_table.get(table.name, ()):
-            keys = view.keys_of[table.name](change)
+        for number, view, keys_of in self._by_table.get(table.name, ()):
+            keys = keys_of(change)
             if view.type.lazy:
                 for key in keys:
                     self._lazy.note((number, key))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import logging
 from collections.abc import Callable, Iterable, Iterator
 from datetime import UTC, datetime
@@ -141,7 +142,7 @@ class Services:
         """
         name = record.name
         if timestamp is None:
-            timestamp = datetime.fromtimestamp(context.wall_s, UTC).isoformat()
+            timestamp = _timestamp(context.wall_s)
         before = self.records.get(name)
         if before is not None and self._says_nothing_new(before, record):
             self._beat(name, context, timestamp)
@@ -179,13 +180,14 @@ class Services:
 
     def heartbeats(self, names: Iterable[str], context: Context) -> list[str]:
         """Several services give a sign of life that changes nothing else; returns those of which that is not so."""
+        wall_s, now_s = context.wall_s, self._now_s(context)
         others = []
         for name in names:
-            record = self.records.get(name)
-            if record is None or record.is_healthy is not (record.status == RUNNING):
+            record, before = self.records.get(name), self.beats.get(name)
+            if record is None or before is None or record.is_healthy is not (record.status == RUNNING):
                 others.append(name)
             else:
-                self._beat(name, context)
+                self.beats.put(name, BeatRecord(wall_s, now_s, before.timestamp))
         return others
 
     def remove(self, name: str, context: Context) -> None:
@@ -287,6 +289,11 @@ class Services:
         if name in self.records and self._silence.is_stale(name, self._now_s(context)):
             self.remove(name, context)
             logger.info("service %s gave no sign of life for %g s and was removed", name, self._rules.stale_after_s)
+
+
+@functools.lru_cache(maxsize=1)  # several are registered in one turn
+def _timestamp(wall_s: float) -> str:
+    return datetime.fromtimestamp(wall_s, UTC).isoformat()
 
 
 def _alike(before: ServiceRecord, after: ServiceRecord) -> bool:

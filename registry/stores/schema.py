@@ -14,13 +14,14 @@ from actors.errors import UNDECODABLE, JournalDamaged, StartFailed
 from actors.tables import Table
 from registry.stores.files import means_damage, plain
 
-FORMAT = 4
+FORMAT = 5
 """Version of the file, to be raised when an older version of this program can no longer use it; a newer one is refused.
 
 1. `journal` and a table of key and record for each durable table.
 2. `history`.
 3. `counters`, which is saved and not durable; backends have labels, weight, limit, role, connection and revision.
 4. `services`, and with them `beats` and `lifetime`, which are saved and not durable; backends have more statuses.
+5. `beats` tell when a service was last registered in the same words.
 """
 
 HISTORY_SINCE = 2

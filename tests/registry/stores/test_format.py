@@ -42,6 +42,15 @@ def records(state: State) -> list[tuple[str, BackendRecord]]:
     return [(id, msgspec.structs.replace(record, revision=0)) for id, record in state.actor.backends.records.items()]
 
 
+def format_4(path: Path, state: State, revision: int) -> None:
+    """A file as the fourth version wrote it, without services."""
+    format_3(path, state, revision)
+    with closing(sqlite3.connect(path, isolation_level=None)) as db:
+        for table in ("services", "beats", "lifetime"):
+            db.execute(f"CREATE TABLE {table} (key TEXT PRIMARY KEY, record TEXT NOT NULL)")
+        db.execute("PRAGMA user_version = 4")
+
+
 def format_3(path: Path, state: State, revision: int) -> None:
     """A file as the third version wrote it."""
     format_2(path, state, revision)
@@ -76,7 +85,7 @@ def format_1(path: Path, state: State, revision: int) -> None:
         db.execute("PRAGMA user_version = 1")
 
 
-@pytest.mark.parametrize("write", [format_1, format_2, format_3])
+@pytest.mark.parametrize("write", [format_1, format_2, format_3, format_4])
 def test_file_of_an_older_version(path: Path, write: Callable[[Path, State, int], None]) -> None:
     """Everything in it is there after the first start, and its history begins with the next change."""
     state = State(backend("b", "m"), backend("a"))
@@ -101,6 +110,14 @@ def test_file_of_an_older_version(path: Path, write: Callable[[Path, State, int]
     found = reopened(path)[0]
     assert len(found) == 6
     assert (found["services", "s"].url, found["beats", "s"]) == ("http://h:1", BeatRecord(1.0, 2.0))
+
+
+def test_heartbeat_of_format_4(path: Path) -> None:
+    """It says nothing of a registration, so the record of the service does."""
+    format_4(path, State(), 17)
+    with closing(sqlite3.connect(path, isolation_level=None)) as db:
+        db.execute("INSERT INTO beats VALUES (?, ?)", ('"s"', "[1.0,2.0]"))
+    assert reopened(path)[0] == {("beats", "s"): BeatRecord(1.0, 2.0, "")}
 
 
 def test_migration_that_is_interrupted(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
