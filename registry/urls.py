@@ -11,6 +11,10 @@ from registry.errors import InvalidField
 DEFAULT_PORTS = {"http": 80, "https": 443}
 
 MAX_URL_CHARS = 2048
+"""So long may one be that is given,"""
+
+MAX_NORMAL_URL_CHARS = MAX_URL_CHARS + 6
+"""and so long its normal form, in which `0` is `0.0.0.0`."""
 
 _THIS_MACHINE = re.compile(r"//(?:localhost|0\.0\.0\.0)(?=[:/]|$)")
 
@@ -71,7 +75,7 @@ def normalise_url(url: str) -> str:
 
 
 def _check_characters(url: str) -> None:
-    if len(url) > MAX_URL_CHARS:
+    if len(url) > MAX_NORMAL_URL_CHARS:  # a normal form is one of itself
         raise InvalidField("url", f"longer than {MAX_URL_CHARS} characters")
     if any(character.isspace() or not character.isprintable() for character in url):
         raise InvalidField("url", "holds spaces or control characters")

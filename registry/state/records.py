@@ -9,6 +9,7 @@ import msgspec
 from msgspec import Meta
 
 from registry.kinds import BackendRole, BackendStatus, BackendType, Connection, DiscoverySource, Outcome
+from registry.urls import MAX_NORMAL_URL_CHARS
 
 Name = Annotated[str, Meta(min_length=1, max_length=512)]
 ModelId = Annotated[str, Meta(min_length=1, max_length=1024)]
@@ -48,7 +49,7 @@ class BackendRecord(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     id: Name
     name: Name
-    url: Annotated[str, Meta(min_length=1, max_length=2048)]
+    url: Annotated[str, Meta(min_length=1, max_length=MAX_NORMAL_URL_CHARS)]
     backend_type: BackendType = BackendType.GENERIC
     status: BackendStatus = BackendStatus.UNKNOWN
     last_health_check_s: float = 0.0

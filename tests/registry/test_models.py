@@ -9,9 +9,11 @@ import msgspec
 import pytest
 from pydantic import BaseModel, ValidationError
 
+from registry import commands as c
 from registry.kinds import BackendStatus, BackendType, DiscoverySource, Outcome
 from registry.models import Backend, BackendView, Model
 from registry.state.records import MAX_METADATA, MAX_MODELS, BackendRecord, BackendState, ModelRecord
+from tests.registry.state.driver import State
 from tests.registry.systems import WHOLE_BACKEND, WHOLE_MODEL
 
 
@@ -126,15 +128,17 @@ def test_limits(cls: type[BaseModel], fields: dict[str, Any], at: str) -> None:
     assert {error["loc"][0] for error in refusal.value.errors()} == {at}
 
 
-def test_fields_at_their_limits_fit_the_owner() -> None:
-    """What a public model accepts, the owner understands, up to the last character."""
+@pytest.mark.parametrize("host", ["h", "0/"])
+def test_fields_at_their_limits_fit_the_owner(host: str) -> None:
+    """What a public model accepts, the owner understands, up to the last character; also where it makes it longer."""
     widest = Backend(
-        url="http://" + "h" * (2048 - len("http://")),
+        url=f"http://{host}".ljust(2048, "h"),
         models=(Model(id="m" * 1_024, context_length=2**31 - 1, max_output_tokens=0),),
         priority=-(2**31),
         metadata={"k" * 512: "v" * 4_096},
     )
     wire = msgspec.msgpack.encode(widest.record())
+    State().apply(c.AddBackend(widest.record()))
     assert msgspec.msgpack.decode(wire, type=BackendRecord) == widest.record()
 
 
