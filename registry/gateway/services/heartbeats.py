@@ -37,7 +37,7 @@ class Heartbeats:
         self._registry.perform_then(call, partial(self._told, sent))
 
     def _told(self, sent: _Sent, others: list[str] | ActorsError) -> None:
-        self._gathering.go_on()  # first of all: the owner works on these while those before are answered
+        self._gathering.answered()  # first of all: the owner works on these while those before are answered
         if isinstance(others, ActorsError):
             for _, response in sent:
                 self._refuse(others, response)

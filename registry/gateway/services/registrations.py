@@ -49,7 +49,7 @@ class Registrations:
         self._registry.batch_then([call for call, _ in sent], partial(self._told, sent))
 
     def _told(self, sent: _Sent, outcomes: list[Any] | ActorsError) -> None:
-        self._gathering.go_on()  # first of all: the owner works on these while those before are answered
+        self._gathering.answered()  # first of all: the owner works on these while those before are answered
         if isinstance(outcomes, ActorsError):
             outcomes = [outcomes] * len(sent)
         for (_, response), outcome in zip(sent, outcomes, strict=True):

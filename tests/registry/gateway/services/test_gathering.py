@@ -36,27 +36,44 @@ async def test_what_comes_at_the_same_moment_goes_together() -> None:
 
 @on_loop
 async def test_what_comes_meanwhile_goes_next() -> None:
-    """One message is under way at a time; what comes until its answer is the next one, sent with the answer."""
+    """Two messages are under way at a time; what comes until an answer is the next one, sent with the answer."""
     sent = Sent()
-    sent.add("a")
+    for name in "ab":
+        sent.add(name)
+        await asyncio.sleep(0)
+    sent.add_all("cd")
     await asyncio.sleep(0)
-    sent.add_all("bc")
+    assert sent.messages == [["a"], ["b"]]
+    sent.answered()
+    assert sent.messages == [["a"], ["b"], ["c", "d"]]
+    sent.add("e")
     await asyncio.sleep(0)
-    assert sent.messages == [["a"]]
-    sent.go_on()
-    assert sent.messages == [["a"], ["b", "c"]]
+    sent.answered()
+    assert sent.messages[3:] == [["e"]]
 
 
 @on_loop
 async def test_who_comes_when_all_is_done_does_not_wait() -> None:
     """After the last answer the next one is sent as the first was."""
     sent = Sent()
+    for name in "abc":
+        sent.add(name)
+        await asyncio.sleep(0)
+        sent.answered()
+    assert sent.messages == [["a"], ["b"], ["c"]]
+
+
+@on_loop
+async def test_what_is_about_to_be_sent_may_go_with_an_answer() -> None:
+    """It is sent once, and what comes after it is not forgotten."""
+    sent = Sent()
     sent.add("a")
     await asyncio.sleep(0)
-    sent.go_on()
     sent.add("b")
+    sent.answered()
+    sent.add("c")
     await asyncio.sleep(0)
-    assert sent.messages == [["a"], ["b"]]
+    assert sent.messages == [["a"], ["b"], ["c"]]
 
 
 @on_loop
@@ -66,6 +83,7 @@ async def test_message_has_only_so_many(monkeypatch: pytest.MonkeyPatch) -> None
     sent = Sent()
     sent.add_all("abcde")
     await asyncio.sleep(0)
-    sent.go_on()
-    sent.go_on()
+    assert sent.messages == [["a", "b"]]
+    sent.answered()
+    sent.answered()
     assert sent.messages == [["a", "b"], ["c", "d"], ["e"]]
