@@ -129,7 +129,8 @@ class AsyncClient:
 
         Args:
             command: The encoded command.
-            then: Called once, with what `ask` returns or raises; it must not raise anything.
+            then: Called once, with what `ask` returns or raises. What it raises itself is told to the event loop's
+                exception handler.
             timeout: As of `ask`.
             changes: As of `ask`.
             on_orphan: As of `ask`.
@@ -142,7 +143,7 @@ class AsyncClient:
             deadline = self._clock.monotonic() + timeout
             call = self.session.call(command, deadline, changes=changes, on_orphan=on_orphan)
         except (MessageTooLarge, SystemStopped) as error:
-            then(error)
+            asyncio.get_running_loop().call_soon(then, error)
         else:
             self._tell(call, call.value, then)
 
@@ -164,7 +165,7 @@ class AsyncClient:
             deadline = self._clock.monotonic() + timeout
             call = self.session.batch(commands, deadline, atomic=atomic, on_orphans=on_orphans)
         except (MessageTooLarge, SystemStopped) as error:
-            then(error)
+            asyncio.get_running_loop().call_soon(then, error)
         else:
             self._tell(call, partial(self.session.outcomes, call), then)
 
@@ -349,6 +350,8 @@ class AsyncClient:
         self._timer, self._rings_at = None, math.inf
         earliest = math.inf
         for call in self.session.awaited():
+            if call.done:  # whoever was told of one before it has closed the session, or taken in what has come since
+                continue
             if call.deadline > until:
                 earliest = min(earliest, call.deadline)
                 continue
@@ -356,8 +359,7 @@ class AsyncClient:
             self.session.expire(call)
             self._wake(future)
             self._schedule_flush()
-        if earliest < math.inf:
-            self._ring_at(earliest)
+        self._ring_by(earliest)  # unless a call that was begun meanwhile is to be looked at before
 
     def _readable(self) -> None:
         self._receive(until_answered=True)
@@ -441,4 +443,8 @@ class _Told(Generic[T]):
             outcome = self._read()
         except ActorsError as error:
             outcome = error
-        self._then(outcome)
+        try:
+            self._then(outcome)
+        except Exception as error:  # noqa: BLE001 - whatever it is, others that are answered wait behind this one
+            told = {"message": "who was told a result has failed", "exception": error}
+            asyncio.get_running_loop().call_exception_handler(told)

@@ -226,7 +226,8 @@ class AsyncRegistry(Operations, AsyncFace):
 
         Args:
             call: The operation, as for `batch`.
-            then: Called once, with what `perform` returns or raises; it must not raise anything.
+            then: Called once, with what `perform` returns or raises. What it raises itself is told to the event loop's
+                exception handler.
         """
         if call.inert:
             then(call.read(NOTHING))
