@@ -1,4 +1,4 @@
-"""One client: its requests are answered in order, in a task that ends when the client leaves."""
+"""One client: its requests are answered in order, most of them in a task that ends when the client leaves."""
 
 from __future__ import annotations
 
@@ -213,11 +213,17 @@ class ClientConnection(asyncio.Protocol):
 
     def _begin(self, request: Request) -> bool:
         """Let the application answer without the task, which is not worth its while for the shortest answers."""
-        if self._response is not None or self._queue or self._write_paused:
+        if self._response is not None or self._queue or self._write_paused or self._closing:
             return False  # it waits for its turn
         response = self._response_to(request)
         self._response = response
-        if not self._application.begin(request, response):
+        try:
+            begun = self._application.begin(request, response)
+        except Exception:  # one faulty answer must not take the others of this process with it
+            log.exception("request_failed", path=request.path.decode("latin-1"))
+            response.abort()
+            begun = True
+        if not begun:
             self._response = None
             return False
         if response.complete:
@@ -242,8 +248,8 @@ class ClientConnection(asyncio.Protocol):
 
     async def _serve(self) -> None:
         while not self._lost:
-            # One that was begun without this task may still be waiting for its answer.
-            while not self._queue or self._response is not None:
+            # One that was begun without this task may still be waiting for its answer, or have been the last.
+            while not self._queue or self._response is not None or self._closing:
                 self._wake = self._loop.create_future()
                 await self._wake
                 self._wake = None

@@ -140,6 +140,40 @@ async def test_drain_lets_a_heartbeat_finish() -> None:
         assert await draining == 0
 
 
+@on_loop
+async def test_nothing_is_done_after_the_last_answer() -> None:
+    """What a client sends just before it hears that the connection ends is not done, since nothing could tell it so."""
+    async with world() as w:
+        await w.ask(register())
+        w.registry.may_answer.clear()
+        peer = await w.connect()
+        peer.send(BEAT)
+        await turns_until(lambda: w.registry.messages == 2)
+        draining = asyncio.create_task(w.gateway.drain(20))
+        await turns_until(w.gateway.leaving.is_set)
+        (client,) = (one for one in w.gateway._listener._connections if one._response is not None)
+        w.registry.may_answer.set()
+        client.data_received(request("DELETE", "/services/a"))
+        assert told_of(await peer.read_answer()) == HEARD
+        assert await peer.ended()
+        assert "a" in w.registry.known
+        await peer.close()
+        await draining
+
+
+@on_loop
+async def test_mistake_of_the_gateway(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A heartbeat on which the gateway fails costs its client the connection, and nobody else anything."""
+    async with world() as w:
+        await w.ask(register())
+        other, peer = await w.connect(), await w.connect()
+        with monkeypatch.context() as patched:
+            patched.setattr(w.gateway._services, "begin", lambda *_: 1 / 0)
+            peer.send(BEAT)
+            assert await peer.ended()
+        assert told_of(await w.ask_on(other, BEAT)) == HEARD
+
+
 @pytest.mark.parametrize("field", ["Connection: close", "Expect: 100-continue", "X-Request-Id: mine"])
 @on_loop
 async def test_fields_mean_what_they_always_mean(field: str) -> None:
