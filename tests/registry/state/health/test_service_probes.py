@@ -59,6 +59,23 @@ def test_one_that_is_registered_anew_is_new() -> None:
     assert names(ward.take(), Target.SERVICE) == ["s"]
 
 
+def test_one_that_is_registered_all_the_time_is_probed() -> None:
+    """Each in the same words puts nothing off. What a probe found is gone with the next one, which is a change then."""
+    ward = Ward()
+    ward.register("s")
+    for _ in range(3):
+        ward.clock.advance(9)
+        ward.register("s")
+    ward.clock.advance(4)
+    (order,) = ward.take()
+    ward.report(order)
+    before = ward.revision
+    for _ in range(2):
+        ward.register("s")
+        assert health(ward) is ServiceHealth.UNKNOWN
+        assert ward.revision == before + 1
+
+
 @pytest.mark.parametrize("found", sorted(FINDINGS))
 def test_each_finding_counts_at_once(found: BackendStatus) -> None:
     """A service has no thresholds: it is healthy or it is not. The background probe is no sign of life."""
