@@ -7,7 +7,7 @@ import math
 from collections import deque
 from collections.abc import Callable, Coroutine, Sequence
 from functools import partial
-from typing import Generic, TypeVar
+from typing import Any, Generic, TypeVar
 
 import msgspec
 
@@ -39,7 +39,8 @@ QUICK_S = 1.0
 class AsyncClient:
     """Asks the owner and awaits; to be made and used within one running event loop.
 
-    Commands begun in the same turn of the loop share one packet.
+    Commands that are awaited and begun in the same turn of the loop share one packet. One whose result is told is sent
+    at once.
 
     Args:
         channel: The worker's end of its queue.
@@ -420,7 +421,7 @@ class AsyncClient:
             self._wake(self._queueing.popleft())
 
     @staticmethod
-    def _wake(future: asyncio.Future[None] | None) -> None:
+    def _wake(future: asyncio.Future[None] | _Told[Any] | None) -> None:
         if future is not None and not future.done():
             future.set_result(None)
 

@@ -194,7 +194,7 @@ class ClientConnection(asyncio.Protocol):
             self._transport.close()
 
     async def wait_closed(self) -> None:
-        """Wait until the connection is gone and nothing is done for it any more."""
+        """Wait until the connection is gone and its task has ended."""
         await self._closed
         await asyncio.wait([self._task])
 
