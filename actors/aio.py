@@ -348,16 +348,18 @@ class AsyncClient:
         until = max(self._rings_at, self._clock.monotonic())
         self._timer, self._rings_at = None, math.inf
         earliest = math.inf
+        waiters = []
         for call in self.session.awaited():
             if call.deadline > until:
                 earliest = min(earliest, call.deadline)
                 continue
-            future = call.waiter
+            waiters.append(call.waiter)
             self.session.expire(call)
-            self._wake(future)
             self._schedule_flush()
         if earliest < math.inf:
             self._ring_at(earliest)
+        for waiter in waiters:  # last of all: who is told may ask anew at once, or end the session
+            self._wake(waiter)
 
     def _readable(self) -> None:
         self._receive(until_answered=True)
