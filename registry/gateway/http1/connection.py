@@ -247,6 +247,8 @@ class ClientConnection(asyncio.Protocol):
                 self._wake = self._loop.create_future()
                 await self._wake
                 self._wake = None
+            if self._closing:
+                return  # the last answer was given while this task was being woken
             item = self._queue.popleft()
             if self._read_paused and not self._transport.is_closing():
                 self._read_paused = False

@@ -140,6 +140,27 @@ async def test_drain_lets_a_heartbeat_finish() -> None:
         assert await draining == 0
 
 
+@on_loop
+async def test_nothing_is_done_after_the_last_answer() -> None:
+    """Also not what comes in the very moment of that answer, while the gateway leaves."""
+    async with world() as w:
+        peer = await w.connect()
+        assert told_of(await w.ask_on(peer, register())) == REGISTERED
+        (client,) = w.gateway._listener._connections
+        w.registry.may_answer.clear()
+        peer.send(BEAT)
+        await turns_until(lambda: w.registry.messages == 2)
+        draining = asyncio.create_task(w.gateway.drain(20))
+        await turns_until(w.gateway.leaving.is_set)
+        w.registry.may_answer.set()
+        client.data_received(register(name="b"))
+        assert (await peer.read_answer()).headers["connection"] == "close"
+        assert await peer.ended()
+        await peer.close()
+        assert await draining == 0
+        assert w.registry.known.keys() == {"a"}
+
+
 @pytest.mark.parametrize("field", ["Connection: close", "Expect: 100-continue", "X-Request-Id: mine"])
 @on_loop
 async def test_fields_mean_what_they_always_mean(field: str) -> None:
