@@ -350,17 +350,18 @@ class AsyncClient:
         until = max(self._rings_at, self._clock.monotonic())
         self._timer, self._rings_at = None, math.inf
         earliest = math.inf
+        waiters = []
         for call in self.session.awaited():
-            if call.done:  # whoever was told of one before it has closed the session, or taken in what has come since
-                continue
             if call.deadline > until:
                 earliest = min(earliest, call.deadline)
                 continue
-            future = call.waiter
+            waiters.append(call.waiter)
             self.session.expire(call)
-            self._wake(future)
             self._schedule_flush()
-        self._ring_by(earliest)  # unless a call that was begun meanwhile is to be looked at before
+        if earliest < math.inf:
+            self._ring_at(earliest)
+        for waiter in waiters:  # last of all: who is told may ask anew at once, or end the session
+            self._wake(waiter)
 
     def _readable(self) -> None:
         self._receive(until_answered=True)

@@ -333,7 +333,7 @@ class Engine:
                 context = self._context(call, deadline)
                 outcomes = []
                 for command in commands:
-                    # Most commands leave it as it was, and to make one takes as long as to note a heartbeat.
+                    # Most commands leave it as it was, so that the next one can have it too.
                     if context.answers or context.revision != turn.revision:
                         context = self._context(call, deadline)
                     outcomes.append(self._part(deed, command, context, room))

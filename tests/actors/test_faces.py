@@ -12,6 +12,7 @@ from actors import client as client_module
 from actors.aio import AsyncClient
 from actors.channel import Channel
 from actors.client import Client
+from actors.clock import ManualClock
 from actors.errors import CallTimeout, CommandInvalid, MessageTooLarge, OutcomeUnknown, Overloaded, SystemStopped
 from actors.frames import Ask, Batch, Bye, Cancel, Inspect
 from tests.actors.counter import Get, GiveBack, Held, Increment, Nested, Take
@@ -281,3 +282,46 @@ def test_a_cancelled_call_gives_back_what_was_granted(
 
     with asyncio.Runner(loop_factory=new_loop) as runner:
         runner.run(scene())
+
+
+def test_who_is_told_that_time_is_over_may_ask_again(silent: SilentOwner) -> None:
+    """The new call has its own deadline, although another one is still under way that may take much longer."""
+
+    async def scene() -> None:
+        client = AsyncClient(silent.workers_end, clock=ManualClock())
+        client._readable()  # the window is open
+        told: asyncio.Future[object] = asyncio.get_running_loop().create_future()
+
+        def again(_: object) -> None:
+            client.ask_then(encode(Increment("a")), told.set_result, timeout=0.05, changes=False)
+
+        client.ask_then(encode(Increment("a")), lambda _: None, timeout=3600)
+        client.ask_then(encode(Increment("a")), again, timeout=0.05)
+        async with asyncio.timeout(20):
+            assert isinstance(await told, CallTimeout)
+        client.close()
+
+    uvloop.run(scene())
+
+
+def test_each_is_told_once_also_if_one_of_them_ends_the_session(silent: SilentOwner) -> None:
+    """Time is over for all at once: each is told so, and not that the session is over as well."""
+
+    async def scene() -> None:
+        client = AsyncClient(silent.workers_end, clock=ManualClock())
+        client._readable()  # the window is open
+        told: list[str] = []
+
+        def close(error: object) -> None:
+            told.append(type(error).__name__)
+            client.close()
+
+        for _ in range(3):
+            client.ask_then(encode(Increment("a")), close, timeout=0.05, changes=False)
+        client.ask_then(encode(Increment("a")), close, timeout=3600)
+        async with asyncio.timeout(20):
+            while len(told) < 4:  # noqa: ASYNC110 - nothing else tells
+                await asyncio.sleep(0.001)
+        assert sorted(told) == ["CallTimeout"] * 3 + ["SystemStopped"]
+
+    uvloop.run(scene())

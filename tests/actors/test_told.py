@@ -11,7 +11,7 @@ import msgspec
 
 from actors import frames
 from actors.aio import AsyncClient
-from actors.errors import OutcomeUnknown, SystemStopped
+from actors.errors import SystemStopped
 from actors.frames import Answer
 from tests.actors.counter import Get, Increment
 from tests.actors.faces import SilentOwner
@@ -19,55 +19,16 @@ from tests.actors.owners import decode, encode
 from tests.loops import on_loop
 
 INCREMENT = encode(Increment("a"))
-NEVER_S = 1_000.0
 
 
 @asynccontextmanager
 async def client_of(silent: SilentOwner) -> AsyncIterator[AsyncClient]:
     """A client that its owner has greeted."""
     client = AsyncClient(silent.workers_end)
-    while not client.session.has_room or client.session.window == 1:  # noqa: ASYNC110 - it has no event for that
+    while client.session.window == 1:  # noqa: ASYNC110 - it has no event for that
         await asyncio.sleep(0)
     yield client
     client.close()
-
-
-@on_loop
-async def test_deadline_of_what_is_asked_when_another_has_passed(silent: SilentOwner) -> None:
-    """It is kept, however late the others are that still wait."""
-    told: list[Any] = []
-    done = asyncio.Event()
-    async with client_of(silent) as client:
-
-        def again(outcome: Any) -> None:
-            told.append(outcome)
-            if len(told) == 1:
-                client.ask_then(INCREMENT, again, timeout=0.01)
-            else:
-                done.set()
-
-        client.ask_then(INCREMENT, lambda _: None, timeout=NEVER_S)
-        client.ask_then(INCREMENT, again, timeout=0.01)
-        await done.wait()
-    assert [type(outcome) for outcome in told] == [OutcomeUnknown] * 2
-
-
-@on_loop
-async def test_client_that_is_closed_when_a_deadline_has_passed(silent: SilentOwner) -> None:
-    """The others whose deadline has passed, too, are told once: that the session is over."""
-    told: list[tuple[str, Any]] = []
-    async with client_of(silent) as client:
-
-        def close(outcome: Any) -> None:
-            told.append(("first", outcome))
-            client.close()
-
-        client.ask_then(INCREMENT, close, timeout=0.0)
-        client.ask_then(INCREMENT, lambda outcome: told.append(("second", outcome)), timeout=0.0)
-        while len(told) < 2:  # noqa: ASYNC110 - it is told, not awaited
-            await asyncio.sleep(0)
-        client._expire()
-    assert [(who, type(outcome)) for who, outcome in told] == [("first", OutcomeUnknown), ("second", SystemStopped)]
 
 
 @on_loop

@@ -248,11 +248,13 @@ class ClientConnection(asyncio.Protocol):
 
     async def _serve(self) -> None:
         while not self._lost:
-            # One that was begun without this task may still be waiting for its answer, or have been the last.
-            while not self._queue or self._response is not None or self._closing:
+            # One that was begun without this task may still be waiting for its answer.
+            while not self._queue or self._response is not None:
                 self._wake = self._loop.create_future()
                 await self._wake
                 self._wake = None
+            if self._closing:
+                return  # the last answer was given while this task was being woken
             item = self._queue.popleft()
             if self._read_paused and not self._transport.is_closing():
                 self._read_paused = False
