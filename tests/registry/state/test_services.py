@@ -82,6 +82,7 @@ def test_registering_again_in_the_same_words_is_a_heartbeat(tmp_path: Path) -> N
     life.do(service("s", metadata={"n": 1.0}, timestamp="then"), 2)
     assert life.engine.turn.revision == revision + 1
     assert msgspec.convert(life.do(c.GetService("s"), 2), ServiceView).timestamp == "then"
+    life.journal.close()
 
 
 def test_an_empty_time_of_registration_is_one() -> None:
