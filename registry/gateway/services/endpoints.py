@@ -88,7 +88,7 @@ class ServiceEndpoints:
         """Take a heartbeat or a registration as most of them are; whatever is odd about it is for `answer`.
 
         Returns:
-            Whether it was taken: then `response` is sent now, or when the owner has answered.
+            Whether it was taken: then `response` is sent later, when the owner has answered.
         """
         usual = request.note
         if usual is None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import partial
+from typing import Any
 
 from actors.errors import ActorsError
 from registry.gateway.http1.response import Response
@@ -43,14 +44,20 @@ class Heartbeats:
                 self._refuse(others, response)
             return
         heard = wire.heard()
+        alone = set(others)  # those that are of nobody, or change their service
         for name, response in sent:
-            if name in others:  # it is of nobody, or changes its service
-                self._registry.perform_then(Operations.heartbeat.call(name), partial(self._told_alone, response))
-            else:
+            if name not in alone:
                 wire.send(response, heard)
+        if alone:
+            left = [(name, response) for name, response in sent if name in alone]
+            calls = [Operations.heartbeat.call(name) for name, _ in left]
+            self._registry.batch_then(calls, partial(self._told_alone, left))
 
-    def _told_alone(self, response: Response, outcome: ActorsError | None) -> None:
-        if outcome is None:
-            wire.send(response, wire.heard())
-        else:
-            self._refuse(outcome, response)
+    def _told_alone(self, left: _Sent, outcomes: list[Any] | ActorsError) -> None:
+        if isinstance(outcomes, ActorsError):
+            outcomes = [outcomes] * len(left)
+        for (_, response), outcome in zip(left, outcomes, strict=True):
+            if isinstance(outcome, ActorsError):
+                self._refuse(outcome, response)
+            else:
+                wire.send(response, wire.heard())
