@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import asynccontextmanager, contextmanager, suppress
 from types import TracebackType
 from typing import Any, Self, TypeVar
 
@@ -12,7 +12,7 @@ import msgspec
 from actors.aio import AsyncClient
 from actors.channel import Channel
 from actors.client import DEFAULT_TIMEOUT_S, Client
-from actors.errors import ActorsError, CallError, CommandError
+from actors.errors import ActorsError, CallError, CommandError, SystemStopped
 from actors.forks import Rejoin, cannot_rejoin
 from actors.session import Session
 from actors.statistics import OwnerStatistics, ReplicaStatistics, SessionStatistics
@@ -300,8 +300,9 @@ class AsyncRegistry(Operations, AsyncFace):
             self._client.tell(_encode(release_command(lease, outcome, latency_ms, first_byte_ms)))
 
     def count_http_error(self, code: int) -> None:
-        """Count an error that this process answered to an HTTP client, without waiting."""
-        self._client.tell(_encode(c.CountHttpError(code)))
+        """Count an error that this process answered to an HTTP client, without waiting, unless the session is over."""
+        with suppress(SystemStopped):
+            self._client.tell(_encode(c.CountHttpError(code)))
 
     def watch(self, since: int | None = None) -> AsyncChanges:
         """Every durable change after a revision; see `Registry.watch`. None: from the first step of the loop on."""

@@ -10,7 +10,7 @@ import pydoc
 import signal
 import threading
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, closing
 from typing import Any, cast
 
 import pytest
@@ -33,6 +33,7 @@ from registry import (
     Supervisor,
 )
 from registry.operations import Operations, operation
+from tests.actors.faces import SilentOwner
 from tests.polling import until
 
 Behaviour = Callable[[AsyncRegistry], Coroutine[Any, Any, None]]
@@ -561,3 +562,25 @@ def test_both_faces_have_the_same_operations() -> None:
     for name in operations:
         assert getattr(Registry, name) is getattr(AsyncRegistry, name)
         assert getattr(Registry, name).__doc__
+
+
+def test_all_are_told_that_the_session_is_over_and_nobody_counts_that() -> None:
+    """An error that can no longer be counted keeps nobody from being told."""
+
+    async def scene(silent: SilentOwner) -> None:
+        registry = AsyncRegistry(silent.workers_end)
+        registry._client._readable()  # the window is open
+        told: list[str] = []
+
+        def refuse(error: object) -> None:
+            told.append(type(error).__name__)
+            registry.count_http_error(503)
+
+        for name in ("a", "b", "c"):
+            registry.perform_then(Operations.heartbeat.call(name), refuse)
+        registry.close()
+        assert told == ["SystemStopped"] * 3
+
+    silent = SilentOwner()
+    with closing(silent.end):
+        uvloop.run(scene(silent))
