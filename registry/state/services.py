@@ -144,7 +144,8 @@ class Services:
         if timestamp is None:
             timestamp = _timestamp(context.wall_s)
         before = self.records.get(name)
-        if before is not None and self._says_nothing_new(before, record):
+        # An empty timestamp can only be kept in the record: with a sign of life it means that the record tells.
+        if before is not None and timestamp and self._says_nothing_new(before, record):
             self._beat(name, context, timestamp)
             self._watcher.service_repeated(name, context)
             server = server_of(before)

@@ -84,6 +84,15 @@ def test_registering_again_in_the_same_words_is_a_heartbeat(tmp_path: Path) -> N
     assert msgspec.convert(life.do(c.GetService("s"), 2), ServiceView).timestamp == "then"
 
 
+def test_an_empty_time_of_registration_is_one() -> None:
+    """Who says it, be it in the same words as before, gets it back."""
+    life = Life()
+    life.do(service("s", timestamp="then"))
+    for said in ("", "now", ""):
+        assert msgspec.convert(life.do(service("s", timestamp=said)), ServiceView).timestamp == said
+        assert get(life, "s").timestamp == said
+
+
 def test_several_heartbeats_at_once() -> None:
     """They cost no change; who is unknown, or would become healthy by it, is handed back and nothing was done."""
     life = Life()
