@@ -232,7 +232,8 @@ class ClientConnection(asyncio.Protocol):
         if not response.keep_alive:
             self._close()
         elif not self._queue:
-            self._expect_request()
+            if not self._write_paused:  # else what it may take to read its answers is all that counts
+                self._expect_request()
         elif self._wake is not None and not self._wake.done():
             self._wake.set_result(None)
 

@@ -7,6 +7,7 @@ import asyncio
 import pytest
 
 from registry.errors import CallTimeout
+from registry.gateway.http1.limits import ServerLimits
 from tests.loops import on_loop
 from tests.registry.gateway.services.sent import register, request
 from tests.registry.gateway.stand_ins import Answer, Peer, World, get, turns_until, world
@@ -192,6 +193,25 @@ async def test_client_that_does_not_read_is_not_listened_to() -> None:
         client.resume_writing()
         peer.send(BEAT)
         assert await read(peer, 4) == [HEARD] * 4
+
+
+@on_loop
+async def test_client_has_its_time_to_read() -> None:
+    """When it reads too slowly, that its answers are all under way shortens nothing."""
+    async with world(server=ServerLimits(idle_timeout_s=60, stalled_timeout_s=3600)) as w:
+        peer = await w.connect()
+        assert told_of(await w.ask_on(peer, register())) == REGISTERED
+        (client,) = w.gateway._listener._connections
+        w.registry.may_answer.clear()
+        peer.send(BEAT)
+        await turns_until(lambda: w.registry.messages == 2)
+        client.pause_writing()  # as the event loop does when too much is unread
+        until = client.deadline
+        w.registry.may_answer.set()
+        assert await read(peer, 1) == [HEARD]
+        assert client.deadline == until
+        client.resume_writing()
+        assert client.deadline < until
 
 
 @pytest.mark.parametrize("path", ["/services/a/heartbeat", "/services"])
