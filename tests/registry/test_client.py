@@ -10,7 +10,7 @@ import pydoc
 import signal
 import threading
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, closing
 from typing import Any, cast
 
 import pytest
@@ -567,8 +567,7 @@ def test_both_faces_have_the_same_operations() -> None:
 def test_all_are_told_that_the_session_is_over_and_nobody_counts_that() -> None:
     """An error that can no longer be counted keeps nobody from being told."""
 
-    async def scene() -> None:
-        silent = SilentOwner()
+    async def scene(silent: SilentOwner) -> None:
         registry = AsyncRegistry(silent.workers_end)
         registry._client._readable()  # the window is open
         told: list[str] = []
@@ -581,6 +580,7 @@ def test_all_are_told_that_the_session_is_over_and_nobody_counts_that() -> None:
             registry.perform_then(Operations.heartbeat.call(name), refuse)
         registry.close()
         assert told == ["SystemStopped"] * 3
-        silent.end.close()
 
-    uvloop.run(scene())
+    silent = SilentOwner()
+    with closing(silent.end):
+        uvloop.run(scene(silent))
