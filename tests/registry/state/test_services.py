@@ -94,15 +94,6 @@ def test_an_empty_time_of_registration_is_one() -> None:
         assert get(life, "s").timestamp == said
 
 
-def test_an_empty_time_of_registration_is_one() -> None:
-    """Who says it, be it in the same words as before, gets it back."""
-    life = Life()
-    life.do(service("s", timestamp="then"))
-    for said in ("", "now", ""):
-        assert msgspec.convert(life.do(service("s", timestamp=said)), ServiceView).timestamp == said
-        assert get(life, "s").timestamp == said
-
-
 def test_several_heartbeats_at_once() -> None:
     """They cost no change; who is unknown, or would become healthy by it, is handed back and nothing was done."""
     life = Life()
