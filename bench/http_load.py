@@ -66,11 +66,18 @@ class Load:
     """
 
     def __init__(self, port: int) -> None:
-        self._clients = {client.socket.fileno(): client for client in (_Client(port) for _ in range(CONNECTIONS))}
+        self._port = port
+        self._clients: dict[int, _Client] = {}
         self._epoll = select.epoll()
+        self.latencies_ns: dict[str, list[int]] = {}
+
+    def _connect_anew(self) -> None:
+        """Each sample has connections of its own: how a server spreads them over its processes makes a difference."""
+        for client in self._clients.values():
+            client.socket.close()
+        self._clients = {client.socket.fileno(): client for client in (_Client(self._port) for _ in range(CONNECTIONS))}
         for fd in self._clients:
             self._epoll.register(fd, select.EPOLLIN)
-        self.latencies_ns: dict[str, list[int]] = {}
 
     def a_second(self, name: str, requests: Iterator[bytes]) -> Sampler:
         """A sampler of the requests that are answered in a second.
@@ -82,6 +89,7 @@ class Load:
         taken = self.latencies_ns.setdefault(name, [])
 
         def sample(seconds: float) -> float:
+            self._connect_anew()
             count = 0
             start = time.perf_counter_ns()
             end = now = start + int(seconds * 1e9)
