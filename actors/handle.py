@@ -271,8 +271,7 @@ class Handle:
         try:
             self._begin(future, make, fds)
             return future.result(START_TIMEOUT_S)
-        except BaseException as error:
-            # Who is told nothing, perhaps because a signal handler has raised, cannot close what the answer carries.
+        except BaseException as error:  # also of a signal handler: who is told nothing cannot close what has come
             future.add_done_callback(_close_what_came)
             if isinstance(error, FutureTimeoutError):
                 raise CallTimeout("the supervisor did not answer in time") from None

@@ -311,17 +311,19 @@ def test_each_is_told_once_also_if_one_of_them_ends_the_session(silent: SilentOw
         client = AsyncClient(silent.workers_end, clock=ManualClock())
         client._readable()  # the window is open
         told: list[str] = []
+        all_told = asyncio.Event()
 
         def close(error: object) -> None:
             told.append(type(error).__name__)
             client.close()
+            if len(told) == 4:
+                all_told.set()
 
         for _ in range(3):
             client.ask_then(encode(Increment("a")), close, timeout=0.05, changes=False)
         client.ask_then(encode(Increment("a")), close, timeout=3600)
         async with asyncio.timeout(20):
-            while len(told) < 4:  # noqa: ASYNC110 - nothing else tells
-                await asyncio.sleep(0.001)
+            await all_told.wait()
         assert sorted(told) == ["CallTimeout"] * 3 + ["SystemStopped"]
 
     uvloop.run(scene())
