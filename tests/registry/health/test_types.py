@@ -156,7 +156,7 @@ async def test_ollama_that_tells_nothing_of_its_models(show: bytes | None) -> No
 
 @on_loop
 async def test_ollama_is_asked_about_its_models_no_longer_than_a_probe_takes() -> None:
-    """When the time is over nobody goes on asking, however many models there are; a place is given once more at most."""
+    """When the time is over nobody goes on asking, however many there are; a place is given once more at most."""
     server = StandIn(
         {"GET /api/tags": answer({"models": [{"name": f"m{n}"} for n in range(1000)]}), "POST /api/show": None}
     )
